@@ -1,0 +1,146 @@
+//! Networks that sandboxes join.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
+use bollard::query_parameters::InspectNetworkOptions;
+
+use super::{Docker, EngineError};
+
+/// A network to be created. [`openshell_docker`](Self::openshell_docker) is the one of OpenShell's Docker driver.
+#[derive(Clone, Debug)]
+pub struct Network {
+    request: NetworkCreateRequest,
+}
+
+/// A network that exists.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NetworkInfo {
+    /// The engine's id: 64 hexadecimal digits.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The interface of its bridge on the host: `br-` and the first 12 digits of the id.
+    pub bridge: String,
+    /// Its first IPv4 subnet.
+    pub subnet: Ipv4Addr,
+    /// The length of the subnet's prefix.
+    pub prefix: u8,
+    /// The bridge's own address, which is the host as sandboxes see it.
+    pub gateway: Ipv4Addr,
+}
+
+impl NetworkInfo {
+    /// The subnet in CIDR notation.
+    #[must_use]
+    pub fn cidr(&self) -> String {
+        format!("{}/{}", self.subnet, self.prefix)
+    }
+
+    /// An address of the subnet, counted from its end (the broadcast address is 0). The engine gives addresses out from
+    /// the subnet's beginning.
+    #[must_use]
+    pub fn address_from_end(&self, index: u32) -> Ipv4Addr {
+        let host_bits = u32::MAX.checked_shr(self.prefix.into()).unwrap_or(0);
+        Ipv4Addr::from_bits((self.subnet.to_bits() | host_bits) - index)
+    }
+}
+
+impl Network {
+    /// Exactly what OpenShell's driver creates: name, driver, attachable, one label, nothing else. So the engine chooses
+    /// the subnet from its pool, and the interface is named after the network's id.
+    #[must_use]
+    pub fn openshell_docker() -> Self {
+        let label = ("openshell.ai/managed-by".to_owned(), "openshell".to_owned());
+        Self {
+            request: NetworkCreateRequest {
+                name: "openshell-docker".to_owned(),
+                driver: Some("bridge".to_owned()),
+                attachable: Some(true),
+                labels: Some(HashMap::from([label])),
+                ..NetworkCreateRequest::default()
+            },
+        }
+    }
+
+    /// Another name.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.request.name = name.into();
+        self
+    }
+
+    /// A fixed subnet in CIDR notation, instead of one from the engine's pool.
+    #[must_use]
+    pub fn subnet(mut self, subnet: impl Into<String>) -> Self {
+        let config = IpamConfig { subnet: Some(subnet.into()), ..IpamConfig::default() };
+        self.request.ipam = Some(Ipam { config: Some(vec![config]), ..Ipam::default() });
+        self
+    }
+
+    /// A driver's option, such as `com.docker.network.bridge.name`.
+    #[must_use]
+    pub fn option(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.request.options.get_or_insert_default().insert(name.into(), value.into());
+        self
+    }
+
+    /// Any other deviation, on the request itself.
+    #[must_use]
+    pub fn deviate(mut self, change: impl FnOnce(&mut NetworkCreateRequest)) -> Self {
+        change(&mut self.request);
+        self
+    }
+}
+
+impl Docker {
+    /// Creates a network.
+    ///
+    /// # Errors
+    /// When the engine refuses, or says afterwards that the network has no IPv4 gateway.
+    pub async fn create_network(&self, network: &Network) -> Result<NetworkInfo, EngineError> {
+        let name = &network.request.name;
+        self.client()
+            .create_network(network.request.clone())
+            .await
+            .map_err(self.failed(format!("create network {name}")))?;
+        self.inspect_network(name).await
+    }
+
+    /// Removes a network.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn remove_network(&self, name: &str) -> Result<(), EngineError> {
+        self.client().remove_network(name).await.map_err(self.failed(format!("remove network {name}")))
+    }
+
+    /// What the engine says of a network.
+    ///
+    /// # Errors
+    /// When there is none, or it has no IPv4 gateway.
+    pub async fn inspect_network(&self, name: &str) -> Result<NetworkInfo, EngineError> {
+        let call = format!("inspect network {name}");
+        let found = self
+            .client()
+            .inspect_network(name, None::<InspectNetworkOptions>)
+            .await
+            .map_err(self.failed(call.clone()))?;
+        let unexpected =
+            |message: &str| EngineError::Unexpected { call: call.clone(), message: message.to_owned() };
+        let id = found.id.ok_or_else(|| unexpected("it has no id"))?;
+        let configs = found.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+        let parse = |config: IpamConfig| {
+            let gateway = config.gateway?.parse().ok()?;
+            let (subnet, prefix) =
+                config.subnet?.split_once('/').map(|(a, b)| (a.to_owned(), b.to_owned()))?;
+            Some((gateway, subnet.parse().ok()?, prefix.parse().ok()?))
+        };
+        let (gateway, subnet, prefix) =
+            configs.into_iter().find_map(parse).ok_or_else(|| unexpected("it has no IPv4 gateway"))?;
+        let option = found.options.and_then(|mut options| options.remove("com.docker.network.bridge.name"));
+        let bridge = option.unwrap_or_else(|| format!("br-{}", &id[..12.min(id.len())]));
+        Ok(NetworkInfo { id, name: name.to_owned(), bridge, subnet, prefix, gateway })
+    }
+}

@@ -1,0 +1,26 @@
+//! Hermetic Linux hosts with a real engine and a real firewall, in about a second.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use harness::{Engine, Host, Network};
+//!
+//! let host = Host::builder().engine(Engine::Docker).start().await?;
+//! let network = host.engine()?.create_network(&Network::openshell_docker()).await?;
+//! println!("sandboxes reach their host at {}", network.gateway);
+//! host.shutdown().await?;
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod engine;
+pub mod host;
+pub mod image;
+mod machine;
+pub mod posture;
+mod service;
+
+pub use engine::{Docker, Engine, EngineError, Network, NetworkInfo};
+pub use host::{BootError, BootStep, Cgroups, ExecError, Host, HostBuilder, HostCommand, Process};
+pub use image::{Image, ImageError};
+pub use machine::missing_modules;
+pub use posture::{Posture, PostureError, Ufw};

@@ -1,0 +1,80 @@
+//! What the machine under the hosts has: privilege and kernel features.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use crate::engine::Engine;
+use crate::host::BootError;
+
+/// What a host without engine makes the kernel use.
+const FOR_A_HOST: [&str; 1] = ["overlay"];
+
+/// What an engine and the firewalls make the kernel use on top. A name that a kernel does not have is no matter: it has
+/// the feature under another name, or built in, or the tool that needs it says so.
+const FOR_AN_ENGINE: [&str; 24] = [
+    "bridge",
+    "br_netfilter",
+    "ip6t_REJECT",
+    "ipt_REJECT",
+    "nf_conntrack",
+    "nf_log_syslog",
+    "nf_nat",
+    "nf_tables",
+    "nft_chain_nat",
+    "nft_compat",
+    "nft_ct",
+    "nft_fib_inet",
+    "nft_reject_inet",
+    "veth",
+    "xt_LOG",
+    "xt_MASQUERADE",
+    "xt_addrtype",
+    "xt_comment",
+    "xt_conntrack",
+    "xt_hl",
+    "xt_limit",
+    "xt_nat",
+    "xt_recent",
+    "xt_tcpudp",
+];
+
+/// The modules that hosts with `engine` would make the kernel load. A host must not do that: a loaded module is a change
+/// to the machine that outlives the host.
+pub fn missing_modules(engine: Engine) -> Vec<String> {
+    let Ok(loaded) = fs::read_to_string("/proc/modules") else {
+        // This kernel loads no modules at all.
+        return Vec::new();
+    };
+    let loaded: BTreeSet<&str> = loaded.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let loadable = loadable_modules();
+    let needed = FOR_A_HOST.iter().chain(match engine {
+        Engine::None => &[][..],
+        Engine::Docker => &FOR_AN_ENGINE[..],
+    });
+    needed
+        .filter(|name| loadable.contains(**name) && !loaded.contains(**name))
+        .map(|name| (*name).to_owned())
+        .collect()
+}
+
+fn loadable_modules() -> BTreeSet<String> {
+    let release = nix::sys::utsname::uname()
+        .map(|name| name.release().to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let list = fs::read_to_string(format!("/lib/modules/{release}/modules.dep")).unwrap_or_default();
+    let name = |line: &str| {
+        let file = line.split(':').next()?.rsplit('/').next()?;
+        // `nf_tables.ko.xz`; a file may spell `-` what the kernel lists as `_`.
+        Some(file.split(".ko").next()?.replace('-', "_"))
+    };
+    list.lines().filter_map(name).collect()
+}
+
+/// Whether a host can be made here at all.
+pub(crate) fn check_can_boot(engine: Engine) -> Result<(), BootError> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(BootError::NotRoot);
+    }
+    let missing = missing_modules(engine);
+    if missing.is_empty() { Ok(()) } else { Err(BootError::MissingModules { missing }) }
+}

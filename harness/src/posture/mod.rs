@@ -1,0 +1,136 @@
+//! Postures: firewalls in a given state, applied by the real tools and proven before a test trusts them.
+
+mod control;
+mod ufw;
+
+use std::fmt;
+
+use crate::engine::NetworkInfo;
+use crate::host::{ExecError, Host};
+
+pub use ufw::Ufw;
+
+/// A firewall in a given state.
+///
+/// ```no_run
+/// # async fn example(host: &harness::Host, network: &harness::NetworkInfo) -> Result<(), harness::PostureError> {
+/// use harness::{Posture, Ufw};
+///
+/// host.apply(&Posture::from(Ufw::default_deny().allow("22/tcp")), network).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Posture {
+    /// No firewall. Proven: a listener that nobody mentions is reached.
+    Open,
+    /// The literal rules of #3472: `iptables -I INPUT -s <subnet> -p tcp --dport <port> -j DROP`, one for each port.
+    DropPorts(Vec<u16>),
+    /// `iptables -P INPUT DROP` and nothing else, so that not even `lo` is accepted.
+    InputPolicyDrop,
+    /// UFW, enabled.
+    Ufw(Ufw),
+}
+
+impl Posture {
+    /// The rule of #3472 for one port.
+    #[must_use]
+    pub fn drop_port(port: u16) -> Self {
+        Self::DropPorts(vec![port])
+    }
+}
+
+impl From<Ufw> for Posture {
+    fn from(ufw: Ufw) -> Self {
+        Self::Ufw(ufw)
+    }
+}
+
+impl fmt::Display for Posture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open => f.write_str("open"),
+            Self::DropPorts(ports) => {
+                write!(
+                    f,
+                    "iptables DROP of {}",
+                    ports.iter().map(u16::to_string).collect::<Vec<_>>().join(" and ")
+                )
+            }
+            Self::InputPolicyDrop => f.write_str("iptables policy DROP"),
+            Self::Ufw(ufw) => ufw.fmt(f),
+        }
+    }
+}
+
+/// Why a host does not have the posture that it should.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PostureError {
+    /// A tool failed.
+    #[error("posture {posture}: {source}")]
+    Tool {
+        /// The posture.
+        posture: String,
+        /// What failed.
+        source: ExecError,
+    },
+    /// A tool reported success, and the state is not what it should be.
+    #[error("posture {posture}: {message}")]
+    NotInForce {
+        /// The posture.
+        posture: String,
+        /// What was found.
+        message: String,
+    },
+    /// The proof could not be made.
+    #[error("posture {posture}: the control port could not be tried: {source}")]
+    Control {
+        /// The posture.
+        posture: String,
+        /// What went wrong.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl Host {
+    /// Gives the host a posture and proves it with a control port: a listener, seen in the host's socket table, is
+    /// dialled from the sandbox side of the network's bridge before and after. Before, it has to be reached; after, it
+    /// has to be what the posture says.
+    ///
+    /// # Errors
+    /// When a tool fails, or the control port tells that the posture is not in force.
+    pub async fn apply(&self, posture: &Posture, network: &NetworkInfo) -> Result<(), PostureError> {
+        let control = control::ControlPort::open(self, posture, network)?;
+        control.expect(control::Seen::Reached, "before it was applied").await?;
+        let tool = |source| PostureError::Tool { posture: posture.to_string(), source };
+        match posture {
+            Posture::Open => return Ok(()),
+            Posture::DropPorts(ports) => {
+                for port in ports {
+                    self.command("iptables")
+                        .args([
+                            "-I",
+                            "INPUT",
+                            "-s",
+                            &network.cidr(),
+                            "-p",
+                            "tcp",
+                            "--dport",
+                            &port.to_string(),
+                        ])
+                        .args(["-j", "DROP"])
+                        .run()
+                        .await
+                        .map_err(tool)?;
+                }
+            }
+            Posture::InputPolicyDrop => {
+                self.command("iptables").args(["-P", "INPUT", "DROP"]).run().await.map_err(tool)?;
+            }
+            Posture::Ufw(ufw) => ufw.enable(self).await?,
+        }
+        control.expect(control::Seen::NoAnswer, "after it was applied").await
+    }
+}

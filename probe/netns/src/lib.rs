@@ -1,0 +1,26 @@
+//! Linux namespaces, for the probe and for the harness.
+//!
+//! What a hermetic host and a network vantage need from the kernel and what `nix` does not wrap stands in [`sys`], the
+//! only file of this crate with `unsafe`. On top of it:
+//!
+//! - [`Namespace`] is a network namespace held by a descriptor: enter it on a thread of its own, compare it by inode.
+//! - [`Vantage`] is a veth pair whose one end is a port of a bridge and whose other end is a namespace of its own, as a
+//!   sandbox container would have it, made in about two milliseconds and gone when it is dropped.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), netns::Error> {
+//! let machine = netns::Namespace::current()?;
+//! let fresh = netns::Namespace::create()?;
+//! assert_ne!(machine.inode(), fresh.inode());
+//! let listener = fresh.run(|| std::net::TcpListener::bind("0.0.0.0:8080"))??;
+//! # drop(listener);
+//! # Ok(())
+//! # }
+//! ```
+
+mod namespace;
+pub mod sys;
+mod vantage;
+
+pub use namespace::{Error, Namespace};
+pub use vantage::Vantage;

@@ -1,0 +1,237 @@
+//! The check itself: gather the evidence, in the order that makes it proof.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use crate::deadline::Deadline;
+use crate::engine::{DockerEngine, Endpoint, Engine, EngineError, EngineInfo, Environment, NetworkFacts, discover};
+use crate::evidence::{Evidence, PortEvidence, Trouble};
+use crate::image::{self, ImageError};
+use crate::interrupt::Interrupt;
+use crate::listeners::{self, Listener};
+use crate::route::{DEFAULT_NETWORK, OPENSHELL_ALIAS, Route};
+use crate::sanitize::sanitize;
+use crate::standpoint::Standpoint;
+use crate::target::Target;
+use crate::vantage::container::{self, Order};
+use crate::vantage::{Neighbour, host};
+
+/// What to check.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The sandbox network.
+    pub network: String,
+    /// The name that sandboxes dial.
+    pub alias: String,
+    /// The ports, each at most once.
+    pub targets: Vec<Target>,
+    /// How long one dial may take. Below 3.1 s an address that does not answer ARP looks like a drop.
+    pub timeout: Duration,
+    /// How long everything may take, except the removal of the container.
+    pub deadline: Duration,
+    /// OpenShell's setting `host_gateway_ip`.
+    pub host_gateway_ip: Option<Ipv4Addr>,
+    /// `--host`.
+    pub host: Option<String>,
+    /// What the environment says about engines.
+    pub environment: Environment,
+}
+
+/// Longer than the 3.06 s after which the kernel gives an unanswered ARP up, so that a dead link does not look like a
+/// firewall.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_millis(3500);
+/// Generous: a check takes half a second, and [`DEFAULT_TIMEOUT`] more when something is dropped.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
+
+impl Default for Request {
+    /// An OpenShell host as it comes: its network, its alias, its two ports, the engine of this process's environment.
+    fn default() -> Self {
+        Self {
+            network: DEFAULT_NETWORK.to_owned(),
+            alias: OPENSHELL_ALIAS.to_owned(),
+            targets: Target::defaults(),
+            timeout: DEFAULT_TIMEOUT,
+            deadline: DEFAULT_DEADLINE,
+            host_gateway_ip: None,
+            host: None,
+            environment: Environment::current(),
+        }
+    }
+}
+
+/// The evidence, and what went wrong without changing it.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// Everything that was observed.
+    pub evidence: Evidence,
+    /// Trouble that a user should know of, such as a container that could not be removed. Safe to print.
+    pub warnings: Vec<String>,
+}
+
+/// Looks for the engine and gathers evidence with it.
+pub async fn check(request: &Request, interrupt: &Interrupt) -> Checked {
+    let deadline = Deadline::after(request.deadline);
+    let found = tokio::select! {
+        found = discover(request.host.as_deref(), &request.environment, deadline) => found,
+        () = interrupt.raised() => return failed(request, None, Trouble::Interrupted),
+    };
+    let discovery = match found {
+        Ok(discovery) => discovery,
+        Err(error) => return failed(request, None, error.into()),
+    };
+    let endpoint = discovery.endpoint.clone();
+    match DockerEngine::new(&discovery, deadline) {
+        Ok(engine) => observe(&engine, endpoint, request, deadline, interrupt).await,
+        Err(error) => failed(request, Some(endpoint), error.into()),
+    }
+}
+
+/// Gathers evidence with `engine`.
+pub async fn observe(
+    engine: &impl Engine,
+    endpoint: Endpoint,
+    request: &Request,
+    deadline: Deadline,
+    interrupt: &Interrupt,
+) -> Checked {
+    let answers = tokio::select! {
+        answers = ask(engine, &request.network) => answers,
+        () = interrupt.raised() => return failed(request, Some(endpoint), Trouble::Interrupted),
+    };
+    let Answers { info, network, image, swept } = answers;
+    let mut evidence = Evidence { endpoint: Some(endpoint), ports: unseen(request), ..Evidence::default() };
+    let mut warnings: Vec<String> = swept.err().map(|error| error.to_string()).into_iter().collect();
+    let placed = place(&mut evidence, request, info, network);
+    let (info, network, route) = match placed {
+        Ok(placed) => placed,
+        Err(trouble) => {
+            evidence.trouble = Some(trouble);
+            return Checked { evidence, warnings };
+        }
+    };
+    let before = listeners::read().ok();
+    for port in &mut evidence.ports {
+        port.listeners_before = of_port(before.as_deref(), port.target.port);
+    }
+    let here = matches!(evidence.standpoint, Some(Standpoint::EngineHost { .. }));
+    let unused = |port: &&PortEvidence| {
+        here && !port.target.required && port.listeners_before.as_ref().is_some_and(Vec::is_empty)
+    };
+    let ports: Vec<u16> =
+        evidence.ports.iter().filter(|port| !unused(port)).map(|port| port.target.port).collect();
+    if ports.is_empty() {
+        second_look(&mut evidence, listeners::read().ok().as_deref());
+        return Checked { evidence, warnings };
+    }
+    let image = match image {
+        Ok(found) => image::ensure(engine, &info, found).await,
+        Err(error) => Err(error),
+    };
+    let image = match image {
+        Ok(image) => image,
+        Err(error) => {
+            second_look(&mut evidence, listeners::read().ok().as_deref());
+            evidence.trouble = Some(error.into());
+            return Checked { evidence, warnings };
+        }
+    };
+    let order = Order {
+        run: container::new_run(),
+        image,
+        network: network.id.clone(),
+        route,
+        alias: request.alias.clone(),
+        ports: ports.clone(),
+        timeout: request.timeout,
+        deadline: deadline.left(),
+    };
+    let spec = order.container(&info);
+    let from_sandbox = container::run(engine, &spec, interrupt, || listeners::read().ok());
+    let from_host = async {
+        match (here, route.address()) {
+            (true, Some(address)) => host::dial_all(address, &ports, request.timeout).await,
+            _ => Vec::new(),
+        }
+    };
+    let (run, host_dials) = tokio::join!(from_sandbox, from_host);
+    warnings.extend(run.left.map(|error| error.to_string()));
+    second_look(&mut evidence, run.after.as_deref());
+    match run.output {
+        Ok(output) => {
+            let hop = next_hop(route, &network, &output.neighbours);
+            for port in &mut evidence.ports {
+                let own = |dial: &&crate::dial::Dial| dial.port == port.target.port;
+                port.sandbox = output.dials.iter().find(own).cloned();
+                port.host = host_dials.iter().find(own).cloned();
+            }
+            evidence.next_hop = hop;
+            evidence.resolution = Some(output.resolution);
+        }
+        Err(trouble) => evidence.trouble = Some(trouble),
+    }
+    Checked { evidence, warnings }
+}
+
+/// The engine's answers to everything that can be asked at once.
+struct Answers {
+    info: Result<EngineInfo, EngineError>,
+    network: Result<Option<NetworkFacts>, EngineError>,
+    image: Result<Option<String>, ImageError>,
+    swept: Result<usize, EngineError>,
+}
+
+async fn ask(engine: &impl Engine, network: &str) -> Answers {
+    let (info, network, image, swept) =
+        tokio::join!(engine.info(), engine.network(network), image::find(engine), container::sweep(engine));
+    Answers { info, network, image, swept }
+}
+
+/// Where sandboxes are, how they get to their host, and whether that host is here.
+fn place(
+    evidence: &mut Evidence,
+    request: &Request,
+    info: Result<EngineInfo, EngineError>,
+    network: Result<Option<NetworkFacts>, EngineError>,
+) -> Result<(EngineInfo, NetworkFacts, Route), Trouble> {
+    let info = info?;
+    evidence.engine = Some(info.clone());
+    let network = network?.ok_or_else(|| Trouble::NetworkNotFound { name: sanitize(&request.network) })?;
+    evidence.network = Some(network.clone());
+    let route = Route::resolve(&info, &network, request.host_gateway_ip)?;
+    evidence.route = Some(route);
+    evidence.standpoint = Some(Standpoint::find(&network, route));
+    Ok((info, network, route))
+}
+
+/// The container's next hop: the target itself inside the sandbox subnet, the bridge's address for everything else.
+fn next_hop(route: Route, network: &NetworkFacts, neighbours: &[Neighbour]) -> Option<Neighbour> {
+    let find = |address| neighbours.iter().find(|neighbour| neighbour.address == address).cloned();
+    let gateway = crate::route::bridge_gateway(network).ok()?;
+    route.address().and_then(find).or_else(|| find(gateway))
+}
+
+fn second_look(evidence: &mut Evidence, table: Option<&[Listener]>) {
+    for port in &mut evidence.ports {
+        port.listeners_after = of_port(table, port.target.port);
+    }
+}
+
+fn of_port(table: Option<&[Listener]>, port: u16) -> Option<Vec<Listener>> {
+    Some(table?.iter().filter(|listener| listener.port == port).cloned().collect())
+}
+
+fn unseen(request: &Request) -> Vec<PortEvidence> {
+    let empty = |target: &Target| PortEvidence {
+        target: target.clone(),
+        sandbox: None,
+        host: None,
+        listeners_before: None,
+        listeners_after: None,
+    };
+    request.targets.iter().map(empty).collect()
+}
+
+fn failed(request: &Request, endpoint: Option<Endpoint>, trouble: Trouble) -> Checked {
+    let evidence = Evidence { endpoint, ports: unseen(request), trouble: Some(trouble), ..Evidence::default() };
+    Checked { evidence, warnings: Vec::new() }
+}

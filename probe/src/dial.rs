@@ -1,0 +1,104 @@
+//! One TCP connect and what it showed, from whatever vantage.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use serde::{Deserialize, Serialize};
+
+/// One TCP connect and what it showed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Dial {
+    /// The address that was dialled.
+    pub address: Ipv4Addr,
+    /// The port that was dialled.
+    pub port: u16,
+    /// The source address that the kernel chose.
+    pub local: Option<Ipv4Addr>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Microseconds from the call to the end.
+    pub elapsed_us: u64,
+    /// What ICMP messages the kernel kept for the socket.
+    pub icmp: Vec<Icmp>,
+    /// What TCP knew at the end.
+    pub tcp: Option<TcpState>,
+}
+
+/// How a connect ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(tag = "result", rename_all = "snake_case")]
+pub enum Outcome {
+    /// The handshake completed.
+    Connected,
+    /// Nothing came back in time.
+    TimedOut,
+    /// The kernel reported an error.
+    Failed {
+        /// The number, as on Linux.
+        errno: i32,
+        /// The symbol, for example `ECONNREFUSED`.
+        name: String,
+    },
+}
+
+impl Outcome {
+    /// Whether this is the error with the symbol `wanted`.
+    #[must_use]
+    pub fn is_error(&self, wanted: &str) -> bool {
+        matches!(self, Self::Failed { name, .. } if name == wanted)
+    }
+}
+
+/// An entry of a socket's error queue (`struct sock_extended_err`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Icmp {
+    /// The errno it means.
+    pub errno: u32,
+    /// 1: this kernel, 2: an ICMP message.
+    pub origin: u8,
+    /// ICMP type.
+    #[serde(rename = "type")]
+    pub kind: u8,
+    /// ICMP code.
+    pub code: u8,
+    /// Who sent it.
+    pub offender: Option<IpAddr>,
+}
+
+/// The part of `TCP_INFO` that tells an unanswered SYN from a slow service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct TcpState {
+    /// 1 established, 2 SYN sent, 7 closed.
+    pub state: u8,
+    /// Retransmissions without an answer.
+    pub retransmits: u8,
+    /// Smoothed round-trip time in microseconds.
+    pub rtt_us: u32,
+}
+
+/// ICMP "destination unreachable" (RFC 792).
+const UNREACHABLE: u8 = 3;
+/// `SO_EE_ORIGIN_ICMP` (include/uapi/linux/errqueue.h).
+const ORIGIN_ICMP: u8 = 2;
+
+impl Dial {
+    /// The ICMP refusal that another machine sent, if one did. The kernel's own notice that an address cannot be
+    /// resolved has the dialler's address as its offender and is none.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Icmp> {
+        self.icmp.iter().find(|icmp| {
+            icmp.origin == ORIGIN_ICMP
+                && icmp.kind == UNREACHABLE
+                && icmp.offender.is_some_and(|offender| Some(offender) != self.local.map(IpAddr::V4))
+        })
+    }
+
+    /// Whether the kernel gave up finding the next hop: EHOSTUNREACH that nobody else sent.
+    #[must_use]
+    pub fn unresolved_neighbour(&self) -> bool {
+        self.outcome.is_error("EHOSTUNREACH") && self.refusal().is_none()
+    }
+}

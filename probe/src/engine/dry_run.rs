@@ -1,0 +1,92 @@
+//! An engine that asks but never changes: questions go through, changes are only written down.
+
+use std::sync::Mutex;
+
+use super::docker::create_body;
+use super::error::EngineError;
+use super::{ContainerSpec, Engine, EngineInfo, ImageFacts, LabelledContainer, NetworkFacts};
+
+/// Passes questions on to `engine` and keeps every call as one line, in order.
+#[derive(Debug)]
+pub struct DryRun<E> {
+    engine: E,
+    calls: Mutex<Vec<String>>,
+}
+
+impl<E: Engine> DryRun<E> {
+    /// A rehearsal with `engine`.
+    #[must_use]
+    pub fn new(engine: E) -> Self {
+        Self { engine, calls: Mutex::new(Vec::new()) }
+    }
+
+    /// The calls so far: those that were made begin with `asked`, those that were not with `would`.
+    ///
+    /// # Panics
+    /// Never: the lock is held for a push and cannot be poisoned.
+    #[must_use]
+    pub fn calls(&self) -> Vec<String> {
+        self.calls.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, call: String) {
+        self.calls.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(call);
+    }
+}
+
+/// Stands for an id that only a real call would give.
+const UNKNOWN_ID: &str = "<id>";
+
+impl<E: Engine> Engine for DryRun<E> {
+    async fn info(&self) -> Result<EngineInfo, EngineError> {
+        self.note("asked GET /info".to_owned());
+        self.engine.info().await
+    }
+
+    async fn network(&self, name: &str) -> Result<Option<NetworkFacts>, EngineError> {
+        self.note(format!("asked GET /networks/{name}"));
+        self.engine.network(name).await
+    }
+
+    async fn image(&self, id: &str) -> Result<Option<ImageFacts>, EngineError> {
+        self.note(format!("asked GET /images/{id}/json"));
+        self.engine.image(id).await
+    }
+
+    async fn load_image(&self, archive: &'static [u8]) -> Result<(), EngineError> {
+        self.note(format!("would POST /images/load?quiet=true ({} bytes)", archive.len()));
+        Ok(())
+    }
+
+    async fn create(&self, spec: &ContainerSpec) -> Result<String, EngineError> {
+        let body = serde_json::to_string(&create_body(spec)).unwrap_or_default();
+        self.note(format!("would POST /containers/create?name={} {body}", spec.name));
+        Ok(UNKNOWN_ID.to_owned())
+    }
+
+    async fn run(&self, id: &str, _last_line: &str) -> Result<String, EngineError> {
+        self.note(format!("would POST /containers/{id}/attach?stream=true&stdout=true&stderr=true"));
+        self.note(format!("would POST /containers/{id}/start"));
+        Ok(String::new())
+    }
+
+    async fn remove(&self, id: &str) -> Result<(), EngineError> {
+        self.note(format!("would DELETE /containers/{id}?force=true&v=true"));
+        Ok(())
+    }
+
+    async fn labelled(&self, key: &str, value: &str) -> Result<Vec<LabelledContainer>, EngineError> {
+        self.note(format!("asked GET /containers/json?all=true&filters={{\"label\":[\"{key}={value}\"]}}"));
+        self.engine.labelled(key, value).await
+    }
+
+    async fn labelled_images(&self, key: &str, value: &str) -> Result<Vec<String>, EngineError> {
+        self.note(format!("asked GET /images/json?all=true&filters={{\"label\":[\"{key}={value}\"]}}"));
+        self.engine.labelled_images(key, value).await
+    }
+
+    async fn remove_image(&self, id: &str) -> Result<bool, EngineError> {
+        self.note(format!("would DELETE /images/{id}"));
+        Ok(true)
+    }
+}

@@ -1,0 +1,96 @@
+//! Everything that was observed, as it goes to the verdict and into the report.
+
+use serde::{Deserialize, Serialize};
+
+use crate::dial::Dial;
+use crate::engine::{Endpoint, EngineError, EngineInfo, EngineTrouble, NetworkFacts};
+use crate::image::ImageError;
+use crate::listeners::Listener;
+use crate::route::{Route, RouteError};
+use crate::standpoint::Standpoint;
+use crate::target::Target;
+use crate::vantage::{Neighbour, ProtocolError, Resolution};
+
+/// Everything that was observed. What is `None` was not reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Evidence {
+    /// The engine that was asked.
+    pub endpoint: Option<Endpoint>,
+    /// What it says of itself.
+    pub engine: Option<EngineInfo>,
+    /// The sandbox network.
+    pub network: Option<NetworkFacts>,
+    /// How sandboxes get to their host.
+    pub route: Option<Route>,
+    /// Where this process stands.
+    pub standpoint: Option<Standpoint>,
+    /// What the alias resolved to in the container.
+    pub resolution: Option<Resolution>,
+    /// The container's next hop towards the target.
+    pub next_hop: Option<Neighbour>,
+    /// The targets, in the order they were named.
+    pub ports: Vec<PortEvidence>,
+    /// What kept the probe from looking further.
+    #[serde(skip)]
+    pub trouble: Option<Trouble>,
+}
+
+/// What was observed of one target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct PortEvidence {
+    /// The target.
+    pub target: Target,
+    /// The dial from the sandbox's place, `None` when the port was not dialled.
+    pub sandbox: Option<Dial>,
+    /// The host's own dial to the same address, which only corroborates.
+    pub host: Option<Dial>,
+    /// The listeners of the port before the dials, `None` when the table could not be read.
+    pub listeners_before: Option<Vec<Listener>>,
+    /// The listeners of the port after the dials.
+    pub listeners_after: Option<Vec<Listener>>,
+}
+
+/// What kept the probe from looking.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Trouble {
+    /// The engine could not be reached, or failed a question.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The engine has no such network.
+    #[error("the engine has no network '{name}'")]
+    NetworkNotFound {
+        /// Its name, safe to print.
+        name: String,
+    },
+    /// The network gives sandboxes no way to their host.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    /// The dialer's image is not to be had.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The engine failed to run the container.
+    #[error(transparent)]
+    Container(EngineError),
+    /// A signal ended the check.
+    #[error("the check was interrupted")]
+    Interrupted,
+    /// The container ran and its output tells nothing.
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+}
+
+impl Trouble {
+    /// The engine's failure below it, if it is one.
+    #[must_use]
+    pub fn engine(&self) -> Option<&EngineTrouble> {
+        match self {
+            Self::Engine(error) | Self::Container(error) | Self::Image(ImageError::Engine(error)) => {
+                Some(&error.trouble)
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Which firewall tool is in charge: the kernel's rules where they may be read, UFW's own file otherwise.
+//!
+//! Only `*-save` programs are run. `iptables-legacy -L` and `-S` would create the very tables they list;
+//! `iptables-legacy-save` asks the kernel first which exist.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use super::{Firewall, Tool};
+
+/// Reading ten thousand rules takes 0.1 s.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Where UFW says whether it is enabled; readable by everyone.
+const UFW_CONF: &str = "/etc/ufw/ufw.conf";
+/// Where administration programs are. The caller's PATH is not asked: under sudo it may be anything.
+const FOLDERS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+/// Both backends can be live at once. The plain name is asked only where neither of the others exists.
+const SAVERS: [&str; 2] = ["iptables-nft-save", "iptables-legacy-save"];
+
+/// Finds the tool in charge of this host's firewall. `root` is whether the kernel's rules may be read.
+pub async fn detect(root: bool) -> Firewall {
+    if root && let Some(firewall) = from_kernel().await {
+        return firewall;
+    }
+    let conf = std::fs::read_to_string(UFW_CONF).unwrap_or_default();
+    from_ufw_conf(&conf)
+}
+
+async fn from_kernel() -> Option<Firewall> {
+    let mut savers: Vec<PathBuf> = SAVERS.iter().filter_map(|name| program(name)).collect();
+    if savers.is_empty() {
+        savers.extend(program("iptables-save"));
+    }
+    let mut read = Vec::new();
+    for saver in &savers {
+        let Some(rules) = save(saver).await else { continue };
+        let name = saver.file_name().unwrap_or(OsStr::new("iptables-save")).to_string_lossy().into_owned();
+        if has_ufw(&rules) {
+            let known_from = format!("its chains are in the kernel ({name})");
+            return Some(Firewall { tool: Tool::Ufw, verified: true, known_from });
+        }
+        read.push(name);
+    }
+    if read.is_empty() {
+        return None;
+    }
+    let known_from = format!("no UFW chain in the kernel ({})", read.join(", "));
+    Some(Firewall { tool: Tool::Iptables, verified: true, known_from })
+}
+
+fn from_ufw_conf(conf: &str) -> Firewall {
+    let enabled = conf
+        .lines()
+        .filter_map(|line| line.split('#').next()?.split_once('='))
+        .filter(|(key, _)| key.trim() == "ENABLED")
+        .next_back()
+        .is_some_and(|(_, value)| value.trim().trim_matches(['"', '\'']).eq_ignore_ascii_case("yes"));
+    if enabled {
+        let known_from = format!("enabled in {UFW_CONF}, not verified");
+        Firewall { tool: Tool::Ufw, verified: false, known_from }
+    } else {
+        let known_from = format!("UFW is not enabled in {UFW_CONF}; the rules were not read");
+        Firewall { tool: Tool::Iptables, verified: false, known_from }
+    }
+}
+
+/// Whether the filter table sends incoming packets to UFW. Its chains alone may be leftovers.
+fn has_ufw(rules: &str) -> bool {
+    rules.lines().any(|line| line.trim_end() == "-A INPUT -j ufw-before-input")
+}
+
+fn program(name: &str) -> Option<PathBuf> {
+    FOLDERS.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.is_file())
+}
+
+/// The filter table as `saver` prints it, `None` when it fails or takes too long.
+async fn save(saver: &Path) -> Option<String> {
+    let output = Command::new(saver)
+        .args(["-t", "filter"])
+        .env_clear()
+        .env("PATH", FOLDERS.join(":"))
+        .env("LC_ALL", "C")
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(PATIENCE, output).await.ok()?.ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ufw_conf_decides_only_when_it_says_yes() {
+        for conf in ["ENABLED=yes\n", "# c\nENABLED=\"yes\" # on\n", "ENABLED=no\nENABLED=yes", " ENABLED = YES "] {
+            let firewall = from_ufw_conf(conf);
+            assert_eq!((firewall.tool, firewall.verified), (Tool::Ufw, false), "{conf:?}");
+        }
+        for conf in ["", "ENABLED=no\n", "#ENABLED=yes\n", "LOGLEVEL=yes\n", "ENABLED=yes\nENABLED=no"] {
+            assert_eq!(from_ufw_conf(conf).tool, Tool::Iptables, "{conf:?}");
+        }
+    }
+
+    #[test]
+    fn ufw_is_in_charge_only_when_input_leads_to_it() {
+        assert!(has_ufw("*filter\n:ufw-before-input - [0:0]\n-A INPUT -j ufw-before-input\nCOMMIT\n"));
+        assert!(!has_ufw("*filter\n:INPUT ACCEPT [0:0]\n:ufw-before-input - [0:0]\nCOMMIT\n"));
+    }
+}

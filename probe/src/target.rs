@@ -1,0 +1,116 @@
+//! What a sandbox must be able to reach: a port of its host and what lives there.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A TCP port of the host that sandboxes must reach.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Target {
+    /// The TCP port, never 0.
+    pub port: u16,
+    /// What lives there, in the user's word.
+    pub label: String,
+    /// A required target fails when nothing listens. An optional one is then skipped, and judged like a required one
+    /// as soon as something listens for it anywhere.
+    pub required: bool,
+}
+
+impl Target {
+    /// The targets of an OpenShell host when the user names none: the gateway at NemoClaw's default port and the
+    /// Ollama auth proxy, both optional because either may be unused.
+    #[must_use]
+    pub fn defaults() -> Vec<Self> {
+        vec![
+            Self { port: 8080, label: "gateway".to_owned(), required: false },
+            Self { port: 11435, label: "ollama-proxy".to_owned(), required: false },
+        ]
+    }
+
+    /// A target from `spec` as the command line has it: `8080` or `8080=gateway`.
+    ///
+    /// # Errors
+    /// When the port is not 1 to 65535, or the label is empty, longer than 40 characters or has other characters than
+    /// letters, digits, `-`, `_` and `.`.
+    pub fn parse(spec: &str, required: bool) -> Result<Self, TargetError> {
+        let PortSpec { port, label } = spec.parse()?;
+        Ok(Self { port, label: label.unwrap_or_else(|| "service".to_owned()), required })
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", self.port, self.label)
+    }
+}
+
+/// `PORT[=LABEL]`, before it is known whether the target is required.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortSpec {
+    /// The TCP port, never 0.
+    pub port: u16,
+    /// The label, when one was given.
+    pub label: Option<String>,
+}
+
+impl FromStr for PortSpec {
+    type Err = TargetError;
+
+    fn from_str(spec: &str) -> Result<Self, TargetError> {
+        let (port, label) = match spec.split_once('=') {
+            Some((port, label)) => (port, Some(label)),
+            None => (spec, None),
+        };
+        let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        let port = Some(port).filter(|_| digits).and_then(|port| port.parse::<u16>().ok()).filter(|port| *port != 0);
+        let port = port.ok_or(TargetError::Port)?;
+        let well_formed = |label: &str| {
+            (1..=40).contains(&label.len())
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        };
+        match label {
+            Some(label) if !well_formed(label) => Err(TargetError::Label),
+            label => Ok(Self { port, label: label.map(str::to_owned) }),
+        }
+    }
+}
+
+/// Why a `PORT[=LABEL]` is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TargetError {
+    /// Not a TCP port that a service can listen on.
+    #[error("the port must be a number from 1 to 65535, as in 8080 or 8080=gateway")]
+    Port,
+    /// Not a word that can stand in a table.
+    #[error("the label must be 1 to 40 letters, digits, '-', '_' or '.', as in 8080=gateway")]
+    Label,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_may_carry_a_label() {
+        let target = Target::parse("8080=gateway", true).unwrap();
+        assert_eq!(target, Target { port: 8080, label: "gateway".to_owned(), required: true });
+        assert_eq!(Target::parse("4000", false).unwrap().label, "service");
+    }
+
+    #[test]
+    fn what_is_no_port_is_refused() {
+        for spec in ["", "0", "65536", "-1", "+80", "8080x", "=gateway", " 80"] {
+            assert_eq!(Target::parse(spec, true), Err(TargetError::Port), "{spec:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_label_is_refused() {
+        for spec in ["80=", "80=a b", "80=\u{1b}[31m", "80=a=b"] {
+            assert_eq!(Target::parse(spec, true), Err(TargetError::Label), "{spec:?}");
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Evidence → verdict. Pure: the same evidence always gives the same answer, and no trouble with the tools ever becomes
+//! a statement about the network.
+//!
+//! A firewall is named only when everything else is excluded: the socket table proves a listener before and after, the
+//! alias led to the expected address, the next hop answered ARP, and this process stands in the engine's host
+//! namespace. The order of the questions below is that proof.
+
+use serde::{Deserialize, Serialize};
+
+use crate::dial::{Dial, Outcome};
+use crate::engine::EngineTrouble;
+use crate::evidence::{Evidence, PortEvidence, Trouble};
+use crate::image::ImageError;
+use crate::listeners::Listening;
+use crate::route::RouteError;
+use crate::standpoint::Standpoint;
+
+/// The stable outer answer about a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Verdict {
+    /// A sandbox can connect.
+    Ok,
+    /// A sandbox cannot connect.
+    TcpFailed,
+    /// A sandbox connects to something else than the service.
+    WrongService,
+    /// There is no network that a sandbox could join.
+    NetworkNotFound,
+    /// It could not be found out. Says nothing about the target.
+    ProbeUnavailable,
+    /// Nothing to find out.
+    Skipped,
+}
+
+/// The typed reason inside a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Cause {
+    /// This host's firewall drops the packets of sandboxes.
+    Dropped,
+    /// This host's firewall refuses the packets of sandboxes.
+    Rejected,
+    /// Nothing listens on the port.
+    NotListening,
+    /// Something listens on the port, but not on the address that sandboxes dial.
+    WrongBind,
+    /// What listened changed while the probe looked.
+    ListenerChanged,
+    /// The service does not accept, and its queue of connections is full.
+    AcceptQueueFull,
+    /// The container could not reach the next hop at all.
+    LinkDown,
+    /// The container has no route to the address.
+    NoRoute,
+    /// The connection failed, and the reason lies on a host that cannot be seen from here.
+    UnknownFromHere,
+    /// The facts do not add up to one reason.
+    Undetermined,
+    /// The alias does not resolve.
+    NameResolution,
+    /// The alias resolves to another address than OpenShell's route has.
+    AliasMismatch,
+    /// The engine does not answer.
+    DaemonUnreachable,
+    /// The engine's socket may not be opened.
+    PermissionDenied,
+    /// The engine answered with an error, or with something that is no answer.
+    EngineError,
+    /// The dialer's image is not to be had.
+    ImageUnavailable,
+    /// The probe's container gave no answer in time.
+    ProbeTimeout,
+    /// The probe's container ran and said nothing usable.
+    ProbeFailed,
+    /// A signal ended the check.
+    Interrupted,
+    /// The network has no IPv4 gateway, so OpenShell cannot use it.
+    NoIpv4Gateway,
+    /// The network's gateway is no address, so OpenShell cannot use it.
+    InvalidGateway,
+    /// The network is no bridge network, so OpenShell cannot use it.
+    NotABridge,
+    /// An optional target that nothing listens for.
+    NotRunning,
+}
+
+impl Cause {
+    /// Whether this blames a firewall.
+    #[must_use]
+    pub fn is_firewall(self) -> bool {
+        matches!(self, Self::Dropped | Self::Rejected)
+    }
+}
+
+/// A verdict and its cause; `ok` has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// The outer answer.
+    pub verdict: Verdict,
+    /// The reason.
+    pub cause: Option<Cause>,
+}
+
+impl Judgement {
+    fn ok() -> Self {
+        Self { verdict: Verdict::Ok, cause: None }
+    }
+
+    fn failed(cause: Cause) -> Self {
+        Self { verdict: Verdict::TcpFailed, cause: Some(cause) }
+    }
+
+    fn unavailable(cause: Cause) -> Self {
+        Self { verdict: Verdict::ProbeUnavailable, cause: Some(cause) }
+    }
+
+    fn not_running() -> Self {
+        Self { verdict: Verdict::Skipped, cause: Some(Cause::NotRunning) }
+    }
+}
+
+/// What `evidence` says of the target of `port`.
+#[must_use]
+pub fn decide(evidence: &Evidence, port: &PortEvidence) -> Judgement {
+    let index = match evidence.standpoint {
+        Some(Standpoint::EngineHost { index, .. }) => Some(index),
+        _ => None,
+    };
+    if index.is_some() && idle(port) && port.sandbox.is_none() {
+        return Judgement::not_running();
+    }
+    if let Some(trouble) = &evidence.trouble {
+        return of_trouble(trouble);
+    }
+    let Some(dialled) = evidence.resolution.as_ref().and_then(|resolution| resolution.dialled()) else {
+        return Judgement::unavailable(Cause::NameResolution);
+    };
+    if let Some(expected) = evidence.route.and_then(|route| route.address())
+        && expected != dialled
+    {
+        return Judgement::unavailable(Cause::AliasMismatch);
+    }
+    let Some(dial) = &port.sandbox else {
+        return Judgement::unavailable(Cause::ProbeFailed);
+    };
+    if dial.outcome == Outcome::Connected {
+        return Judgement::ok();
+    }
+    let Some(index) = index else {
+        // Nothing of the port is to be seen here and a closed port answered there: it is most likely not in use.
+        let closed = dial.outcome.is_error("ECONNREFUSED") && dial.refusal().is_none();
+        let unused = closed && idle(port);
+        return if unused { Judgement::not_running() } else { Judgement::failed(Cause::UnknownFromHere) };
+    };
+    let listening = Listening::between(
+        port.listeners_before.as_deref(),
+        port.listeners_after.as_deref(),
+        dialled,
+        index,
+    );
+    if !port.target.required && listening == Listening::Nowhere {
+        return Judgement::not_running();
+    }
+    let neighbour = evidence.next_hop.as_ref().map(|hop| hop.complete);
+    Judgement::failed(seen_from_the_host(dial, port.host.as_ref(), &listening, neighbour))
+}
+
+/// An optional target that nothing listens for.
+fn idle(port: &PortEvidence) -> bool {
+    let empty = |table: &Option<Vec<_>>| table.as_ref().is_some_and(Vec::is_empty);
+    !port.target.required && empty(&port.listeners_before) && empty(&port.listeners_after)
+}
+
+/// The cause of a failed dial, from inside the engine's host namespace. `neighbour` says whether the next hop answered
+/// ARP, `None` when the container's table has no entry for it.
+fn seen_from_the_host(dial: &Dial, host: Option<&Dial>, listening: &Listening, neighbour: Option<bool>) -> Cause {
+    let answered = dial.refusal().is_some() || dial.outcome.is_error("ECONNREFUSED");
+    if neighbour != Some(true) && !answered {
+        return if dial.outcome.is_error("ENETUNREACH") {
+            Cause::NoRoute
+        } else if neighbour == Some(false) {
+            Cause::LinkDown
+        } else {
+            Cause::Undetermined
+        };
+    }
+    match listening {
+        Listening::Unknown => return Cause::Undetermined,
+        Listening::Nowhere => return Cause::NotListening,
+        Listening::Elsewhere { .. } => return Cause::WrongBind,
+        Listening::Changed => return Cause::ListenerChanged,
+        Listening::Proven { queue_full: true } => return Cause::AcceptQueueFull,
+        Listening::Proven { queue_full: false } => {}
+    }
+    if neighbour != Some(true) {
+        return Cause::Undetermined;
+    }
+    if dial.refusal().is_some() {
+        return Cause::Rejected;
+    }
+    // The host's own dial is refused where the table shows a listener: the table and the world disagree, and no
+    // firewall is blamed on that. Its timeout says nothing, because the same rule may drop it.
+    let contradicted = host.is_some_and(|dial| dial.outcome.is_error("ECONNREFUSED"));
+    match &dial.outcome {
+        _ if contradicted => Cause::Undetermined,
+        Outcome::TimedOut => Cause::Dropped,
+        outcome if outcome.is_error("ECONNREFUSED") => Cause::Rejected,
+        _ => Cause::Undetermined,
+    }
+}
+
+fn of_trouble(trouble: &Trouble) -> Judgement {
+    let cause = match trouble {
+        Trouble::NetworkNotFound { .. } => return Judgement { verdict: Verdict::NetworkNotFound, cause: None },
+        Trouble::Engine(_) => trouble.engine().map_or(Cause::EngineError, of_engine),
+        Trouble::Route(RouteError::NoIpv4Gateway) => Cause::NoIpv4Gateway,
+        Trouble::Route(RouteError::InvalidGateway { .. }) => Cause::InvalidGateway,
+        Trouble::Route(RouteError::NotABridge { .. }) => Cause::NotABridge,
+        Trouble::Image(ImageError::Engine(_)) => match trouble.engine().map(of_engine) {
+            Some(cause @ (Cause::DaemonUnreachable | Cause::PermissionDenied)) => cause,
+            _ => Cause::ImageUnavailable,
+        },
+        Trouble::Image(_) => Cause::ImageUnavailable,
+        // The engine answered before: what is late now is the container.
+        Trouble::Container(error) if matches!(error.trouble, EngineTrouble::Silent { .. }) => Cause::ProbeTimeout,
+        Trouble::Container(error) => of_engine(&error.trouble),
+        Trouble::Interrupted => Cause::Interrupted,
+        Trouble::Protocol(_) => Cause::ProbeFailed,
+    };
+    Judgement::unavailable(cause)
+}
+
+fn of_engine(trouble: &EngineTrouble) -> Cause {
+    match trouble {
+        EngineTrouble::Unreachable { .. } | EngineTrouble::Silent { .. } | EngineTrouble::Unsupported { .. } => {
+            Cause::DaemonUnreachable
+        }
+        EngineTrouble::PermissionDenied => Cause::PermissionDenied,
+        EngineTrouble::Refused { .. } | EngineTrouble::Garbled { .. } => Cause::EngineError,
+    }
+}
+
+#[cfg(test)]
+mod tests;
