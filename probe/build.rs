@@ -48,7 +48,16 @@ fn compile_dialer(package: &Path, out: &Path, target: &str) -> Result<Vec<u8>, B
     let program = out.join("openshell-dialer");
     let mut rustc = Command::new(env::var("RUSTC")?);
     rustc
-        .args(["--edition", "2024", "--crate-name", "openshell_dialer", "--crate-type", "bin", "--target", target])
+        .args([
+            "--edition",
+            "2024",
+            "--crate-name",
+            "openshell_dialer",
+            "--crate-type",
+            "bin",
+            "--target",
+            target,
+        ])
         .args(["-C", "target-feature=+crt-static", "-C", "panic=abort", "-C", "opt-level=z", "-C", "lto=fat"])
         .args(["-C", "codegen-units=1", "-C", "strip=symbols"])
         // The same bytes from every folder: the image's id is their digest.

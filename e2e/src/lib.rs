@@ -1,1 +1,7 @@
-//! e2e.
+//! What the tests of the suite share.
+//!
+//! The suite runs the programs as a user would, inside hosts. [`programs`] finds them and refuses stale ones,
+//! [`remains`] sees what hosts leave behind.
+
+pub mod programs;
+pub mod remains;

@@ -15,12 +15,12 @@
 pub mod engine;
 pub mod host;
 pub mod image;
-mod machine;
+pub mod machine;
 pub mod posture;
-mod service;
+pub mod service;
 
 pub use engine::{Docker, Engine, EngineError, Network, NetworkInfo};
 pub use host::{BootError, BootStep, Cgroups, ExecError, Host, HostBuilder, HostCommand, Process};
 pub use image::{Image, ImageError};
-pub use machine::missing_modules;
+pub use machine::Fingerprint;
 pub use posture::{Posture, PostureError, Ufw};

@@ -85,7 +85,8 @@ struct Name {
 
 impl Name {
     fn to_line(&self, alias: &str) -> String {
-        let addresses: Vec<String> = self.addresses.iter().map(|address| quote(&address.to_string())).collect();
+        let addresses: Vec<String> =
+            self.addresses.iter().map(|address| quote(&address.to_string())).collect();
         format!(
             "{{\"fact\":\"name\",\"alias\":{},\"addresses\":[{}],\"error\":{},\"elapsed_us\":{}}}\n",
             quote(alias),
@@ -109,7 +110,8 @@ fn resolve(alias: &str, budget: Duration) -> Name {
     let (sender, receiver) = mpsc::channel();
     let asked = alias.to_owned();
     let spawned = std::thread::Builder::new().name("resolver".to_owned()).spawn(move || {
-        let answer = (asked.as_str(), 0u16).to_socket_addrs().map(|found| found.map(|socket| socket.ip()).collect());
+        let answer =
+            (asked.as_str(), 0u16).to_socket_addrs().map(|found| found.map(|socket| socket.ip()).collect());
         // The main thread may have given up waiting: nobody is left to tell.
         let _ = sender.send(answer);
     });
@@ -215,17 +217,32 @@ fn dial_all(address: Ipv4Addr, ports: &[u16], budget: Duration) -> Vec<Dial> {
                 continue;
             }
             let elapsed = dialled.elapsed();
-            // TCP_INFO first: taking the error off the socket closes it.
+            // In this order: emptying the error queue clears the socket's pending error.
             let tcp = socket.tcp_state();
             let local = socket.local();
+            let pending = if answered { socket.take_error() } else { 0 };
             let queue = socket.error_queue();
-            let errno = if answered { socket.take_error() } else { 0 };
+            let errno = if answered { verified(pending, tcp, &queue) } else { 0 };
             let target = SocketAddrV4::new(address, ports[index]);
             done[index] = Some(Dial { target, local, errno, timed_out: !answered, elapsed, queue, tcp });
         }
         waiting = still;
     }
     done.into_iter().flatten().collect()
+}
+
+/// The errno of an answered connect. "No error" counts only for a socket that has left the states before and after a
+/// connection: nothing may look connected because an error got lost.
+fn verified(pending: i32, tcp: Option<TcpState>, queue: &[QueuedError]) -> i32 {
+    let unconnected = tcp.is_none_or(|tcp| matches!(tcp.state, sys::TCP_SYN_SENT | sys::TCP_CLOSE));
+    if pending != 0 || !unconnected {
+        return pending;
+    }
+    queue
+        .first()
+        .and_then(|queued| i32::try_from(queued.errno).ok())
+        .filter(|errno| *errno != 0)
+        .unwrap_or(sys::ENOTCONN)
 }
 
 fn failed(target: SocketAddrV4, errno: i32, elapsed: Duration) -> Dial {
@@ -299,6 +316,18 @@ mod tests {
         assert_eq!(dials[0].local, Some(Ipv4Addr::LOCALHOST));
         assert_eq!(dials[0].tcp.unwrap().state, 1, "ESTABLISHED");
         assert_eq!(sys::errno_name(dials[1].errno), "ECONNREFUSED");
+    }
+
+    #[test]
+    fn a_lost_error_never_looks_connected() {
+        let tcp = |state| Some(TcpState { state, retransmits: 0, rtt_us: 0 });
+        let unreachable = QueuedError { errno: 113, origin: 2, kind: 3, code: 1, offender: None };
+        assert_eq!(verified(0, tcp(1), &[]), 0, "ESTABLISHED");
+        assert_eq!(verified(0, tcp(8), &[]), 0, "CLOSE_WAIT: the service hung up at once");
+        assert_eq!(verified(0, tcp(sys::TCP_CLOSE), &[unreachable]), 113);
+        assert_eq!(verified(0, tcp(sys::TCP_CLOSE), &[]), sys::ENOTCONN);
+        assert_eq!(verified(0, None, &[]), sys::ENOTCONN);
+        assert_eq!(verified(111, tcp(sys::TCP_CLOSE), &[unreachable]), 111);
     }
 
     #[test]

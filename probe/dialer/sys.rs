@@ -2,7 +2,10 @@
 //!
 //! Declared by hand for 64-bit Linux, so that the dialer builds with nothing but rustc.
 
-#![allow(unsafe_code, reason = "std has no IP_RECVERR, MSG_ERRQUEUE, TCP_INFO; this file is where they are wrapped")]
+#![allow(
+    unsafe_code,
+    reason = "std has no IP_RECVERR, MSG_ERRQUEUE, TCP_INFO; this file is where they are wrapped"
+)]
 
 use std::ffi::{c_int, c_void};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -25,6 +28,12 @@ const POLLOUT: i16 = 0x4;
 const POLLERR: i16 = 0x8;
 const POLLHUP: i16 = 0x10;
 const EINPROGRESS: i32 = 115;
+/// The errno of a socket that has no peer.
+pub(crate) const ENOTCONN: i32 = 107;
+/// Waiting for the answer to a SYN (include/net/tcp_states.h).
+pub(crate) const TCP_SYN_SENT: u8 = 2;
+/// No connection, or none any more.
+pub(crate) const TCP_CLOSE: u8 = 7;
 
 /// `struct sockaddr_in`.
 #[repr(C)]
@@ -119,7 +128,15 @@ impl ConnectSocket {
         let fd = unsafe { OwnedFd::from_raw_fd(raw) };
         let on: c_int = 1;
         // SAFETY: the value is a live c_int and the length is its size. A refusal only loses the ICMP detail.
-        unsafe { setsockopt(fd.as_raw_fd(), IPPROTO_IP, IP_RECVERR, (&raw const on).cast(), size_of::<c_int>() as u32) };
+        unsafe {
+            setsockopt(
+                fd.as_raw_fd(),
+                IPPROTO_IP,
+                IP_RECVERR,
+                (&raw const on).cast(),
+                size_of::<c_int>() as u32,
+            )
+        };
         let address = SockAddrIn {
             family: AF_INET as u16,
             port: target.port().to_be(),
@@ -193,7 +210,8 @@ impl ConnectSocket {
                 flags: 0,
             };
             // SAFETY: every pointer of `message` is to a live buffer of the length beside it.
-            let status = unsafe { recvmsg(self.fd.as_raw_fd(), &raw mut message, MSG_ERRQUEUE | MSG_DONTWAIT) };
+            let status =
+                unsafe { recvmsg(self.fd.as_raw_fd(), &raw mut message, MSG_ERRQUEUE | MSG_DONTWAIT) };
             if status < 0 {
                 break;
             }
@@ -270,6 +288,7 @@ pub(crate) fn errno_name(errno: i32) -> &'static str {
         103 => "ECONNABORTED",
         104 => "ECONNRESET",
         105 => "ENOBUFS",
+        107 => "ENOTCONN",
         110 => "ETIMEDOUT",
         111 => "ECONNREFUSED",
         112 => "EHOSTDOWN",

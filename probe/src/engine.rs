@@ -19,6 +19,10 @@ use serde::{Deserialize, Serialize};
 
 /// What the probe asks of an engine.
 pub trait Engine: Sync {
+    /// Whether changes are only written down. Then nothing else is changed or dialled either.
+    fn is_rehearsal(&self) -> bool {
+        false
+    }
     /// What the engine is.
     fn info(&self) -> impl Future<Output = Result<EngineInfo, EngineError>> + Send;
     /// A network by name, `None` when the engine has none.
@@ -42,8 +46,11 @@ pub trait Engine: Sync {
         value: &str,
     ) -> impl Future<Output = Result<Vec<LabelledContainer>, EngineError>> + Send;
     /// The ids of the images that carry the label `key` with the value `value`.
-    fn labelled_images(&self, key: &str, value: &str)
-    -> impl Future<Output = Result<Vec<String>, EngineError>> + Send;
+    fn labelled_images(
+        &self,
+        key: &str,
+        value: &str,
+    ) -> impl Future<Output = Result<Vec<String>, EngineError>> + Send;
     /// Removes an image by id; `false` when a container still uses it.
     fn remove_image(&self, id: &str) -> impl Future<Output = Result<bool, EngineError>> + Send;
 }

@@ -82,9 +82,13 @@ pub(crate) async fn load(engine: &impl Engine) -> Result<String, ImageError> {
     find(engine).await?.ok_or(ImageError::NotFound)
 }
 
-/// The id that a rehearsal names, where nothing was loaded.
-pub(crate) fn expected_id() -> &'static str {
-    CONFIG_DIGEST
+/// The carried image as the classic store would describe it.
+pub(crate) fn carried() -> ImageFacts {
+    ImageFacts {
+        id: CONFIG_DIGEST.to_owned(),
+        architecture: ARCHITECTURE.to_owned(),
+        layers: vec![LAYER_DIGEST.to_owned()],
+    }
 }
 
 fn verified(image: &ImageFacts) -> Result<String, ImageError> {
@@ -122,11 +126,7 @@ mod tests {
 
     #[test]
     fn an_image_is_ours_only_with_our_layer() {
-        let ours = ImageFacts {
-            id: CONFIG_DIGEST.to_owned(),
-            architecture: ARCHITECTURE.to_owned(),
-            layers: vec![LAYER_DIGEST.to_owned()],
-        };
+        let ours = carried();
         assert_eq!(verified(&ours), Ok(CONFIG_DIGEST.to_owned()));
         assert!(verified(&ImageFacts { layers: vec!["sha256:0".to_owned()], ..ours.clone() }).is_err());
         assert!(verified(&ImageFacts { id: "sha256:0".to_owned(), ..ours }).is_err());

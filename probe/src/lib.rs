@@ -1,5 +1,32 @@
 //! Can sandboxes reach the services of their own host, and if not, why.
+//!
+//! ```text
+//!   sandbox 172.18.0.2 ──► bridge 172.18.0.1 ──► INPUT ──► gateway :8080, Ollama proxy :11435
+//!        ▲                                         ▲
+//!        └ one container dials every port          └ a firewall drops it here, and every check from the host is green
+//! ```
+//!
+//! A check gathers [`Evidence`] from the engine, from a container in a sandbox's place, and from the socket table of the
+//! host. [`decide`] turns it into a [`Verdict`]; the [`Report`] says it in words, with the [`Remedy`].
+//!
+//! ```
+//! use probe::{Interrupt, Report, Request, check};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let request = Request { host: Some("unix:///nonexistent.sock".to_owned()), ..Request::default() };
+//! let checked = check(&request, &Interrupt::never()).await;
+//! let report = Report::new(&request, checked, None, false);
+//! for target in &report.targets {
+//!     println!("{} {}: {}", target.port, target.label, target.summary);
+//! }
+//! assert_eq!(report.exit_code, 3);
+//! # }
+//! ```
+
 mod check;
+mod clean;
+pub mod cli;
 mod deadline;
 mod dial;
 mod engine;
@@ -9,9 +36,34 @@ mod image;
 mod interrupt;
 mod listeners;
 mod remedy;
+mod report;
 mod route;
 mod sanitize;
 mod standpoint;
 mod target;
 mod vantage;
 mod verdict;
+
+pub use check::{Checked, DEFAULT_DEADLINE, DEFAULT_TIMEOUT, Request, check, observe};
+pub use clean::{Cleaned, clean};
+pub use deadline::Deadline;
+pub use dial::{Dial, Icmp, Outcome, TcpState};
+pub use engine::{
+    ChosenBy, ContainerSpec, Discovery, DockerEngine, DryRun, Endpoint, Engine, EngineError, EngineInfo,
+    EngineTrouble, Environment, ImageFacts, IpamEntry, LabelledContainer, NetworkFacts, discover,
+};
+pub use evidence::{Evidence, PortEvidence, Trouble};
+pub use firewall::{Firewall, Tool, detect as detect_firewall};
+pub use image::{ImageError, OWNER, OWNER_LABEL};
+pub use interrupt::Interrupt;
+pub use listeners::{Listener, Listening, TableError, read as read_listeners};
+pub use remedy::Remedy;
+pub use report::{BUILD_ID, Report, SCHEMA, SCHEMA_VERSION, TargetReport, VERSION, needs_firewall};
+pub use route::{DEFAULT_NETWORK, DOCKER_ALIAS, OPENSHELL_ALIAS, Route, RouteError, bridge_gateway};
+pub use sanitize::{MAX_FOREIGN_TEXT, sanitize};
+pub use standpoint::Standpoint;
+pub use target::{PortSpec, Target, TargetError};
+pub use vantage::container::{EXPIRES_LABEL, Order, RESOLVE_TIMEOUT, RUN_LABEL, Run, new_run, run, sweep};
+pub use vantage::host::dial_all;
+pub use vantage::{DialerOutput, Neighbour, ProtocolError, Resolution};
+pub use verdict::{Cause, Judgement, Verdict, decide};

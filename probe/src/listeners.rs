@@ -110,7 +110,8 @@ impl Listening {
         if !first.is_empty() || !second.is_empty() {
             return Self::Changed;
         }
-        let mut addresses: Vec<IpAddr> = before.iter().chain(after).map(|listener| listener.address).collect();
+        let mut addresses: Vec<IpAddr> =
+            before.iter().chain(after).map(|listener| listener.address).collect();
         addresses.sort_unstable();
         addresses.dedup();
         if addresses.is_empty() { Self::Nowhere } else { Self::Elsewhere { addresses } }

@@ -1,1 +1,7 @@
-fn main() {}
+//! `openshell-probe`: can sandboxes reach the services of their own host, and if not, why.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    probe::cli::main()
+}

@@ -31,8 +31,8 @@ impl Remedy {
                 vec!["ufw", "allow", "from", &subnet, "to", &address, "port", &port, "proto", "tcp"]
             }
             Tool::Iptables => vec![
-                "iptables", "-I", "INPUT", "-s", &subnet, "-d", &address, "-p", "tcp", "--dport", &port, "-j",
-                "ACCEPT",
+                "iptables", "-I", "INPUT", "-s", &subnet, "-d", &address, "-p", "tcp", "--dport", &port,
+                "-j", "ACCEPT",
             ],
         };
         let sudo = (!root).then_some("sudo");

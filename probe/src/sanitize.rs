@@ -9,11 +9,8 @@ pub fn sanitize(text: &str) -> String {
     let mut clean = String::new();
     let mut length = 0;
     for character in text.trim().chars() {
-        let escaped: String = if dangerous(character) {
-            character.escape_default().collect()
-        } else {
-            character.to_string()
-        };
+        let escaped: String =
+            if dangerous(character) { character.escape_default().collect() } else { character.to_string() };
         length += escaped.chars().count();
         if length > MAX_FOREIGN_TEXT {
             clean.push('…');

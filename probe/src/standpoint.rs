@@ -45,7 +45,9 @@ impl Standpoint {
     pub fn find(network: &NetworkFacts, route: Route) -> Self {
         match local_addresses() {
             Ok(addresses) => Self::judge(network, route, &addresses),
-            Err(errno) => Self::Elsewhere { reason: format!("the interfaces here could not be listed: {errno}") },
+            Err(errno) => {
+                Self::Elsewhere { reason: format!("the interfaces here could not be listed: {errno}") }
+            }
         }
     }
 
@@ -90,7 +92,10 @@ mod tests {
         NetworkFacts {
             id: "0123456789abcdef".to_owned(),
             driver: "bridge".to_owned(),
-            ipam: vec![IpamEntry { subnet: Some("172.18.0.0/16".to_owned()), gateway: Some(GATEWAY.to_string()) }],
+            ipam: vec![IpamEntry {
+                subnet: Some("172.18.0.0/16".to_owned()),
+                gateway: Some(GATEWAY.to_string()),
+            }],
             ..NetworkFacts::default()
         }
     }
@@ -127,7 +132,10 @@ mod tests {
     #[test]
     fn a_virtual_machine_or_a_foreign_target_is_elsewhere() {
         let bridge = [local("br-0123456789ab", GATEWAY)];
-        assert!(matches!(Standpoint::judge(&network(), Route::HostGateway, &bridge), Standpoint::Elsewhere { .. }));
+        assert!(matches!(
+            Standpoint::judge(&network(), Route::HostGateway, &bridge),
+            Standpoint::Elsewhere { .. }
+        ));
         let foreign = Route::BridgeGateway { address: Ipv4Addr::new(172, 18, 0, 5) };
         assert!(matches!(Standpoint::judge(&network(), foreign, &bridge), Standpoint::Elsewhere { .. }));
     }

@@ -35,8 +35,13 @@ impl Target {
     /// When the port is not 1 to 65535, or the label is empty, longer than 40 characters or has other characters than
     /// letters, digits, `-`, `_` and `.`.
     pub fn parse(spec: &str, required: bool) -> Result<Self, TargetError> {
-        let PortSpec { port, label } = spec.parse()?;
-        Ok(Self { port, label: label.unwrap_or_else(|| "service".to_owned()), required })
+        Ok(Self::new(spec.parse()?, required))
+    }
+
+    /// The target of `spec`, labelled `service` where that names no label.
+    #[must_use]
+    pub fn new(spec: PortSpec, required: bool) -> Self {
+        Self { port: spec.port, label: spec.label.unwrap_or_else(|| "service".to_owned()), required }
     }
 }
 
@@ -64,7 +69,8 @@ impl FromStr for PortSpec {
             None => (spec, None),
         };
         let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-        let port = Some(port).filter(|_| digits).and_then(|port| port.parse::<u16>().ok()).filter(|port| *port != 0);
+        let port =
+            Some(port).filter(|_| digits).and_then(|port| port.parse::<u16>().ok()).filter(|port| *port != 0);
         let port = port.ok_or(TargetError::Port)?;
         let well_formed = |label: &str| {
             (1..=40).contains(&label.len())

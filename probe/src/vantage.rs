@@ -1,7 +1,7 @@
 //! Where a dial starts.
 
-pub mod container;
-pub mod host;
+pub(crate) mod container;
+pub(crate) mod host;
 mod protocol;
 
 pub use protocol::{DialerOutput, Neighbour, ProtocolError, Resolution};

@@ -157,12 +157,8 @@ pub fn decide(evidence: &Evidence, port: &PortEvidence) -> Judgement {
         let unused = closed && idle(port);
         return if unused { Judgement::not_running() } else { Judgement::failed(Cause::UnknownFromHere) };
     };
-    let listening = Listening::between(
-        port.listeners_before.as_deref(),
-        port.listeners_after.as_deref(),
-        dialled,
-        index,
-    );
+    let listening =
+        Listening::between(port.listeners_before.as_deref(), port.listeners_after.as_deref(), dialled, index);
     if !port.target.required && listening == Listening::Nowhere {
         return Judgement::not_running();
     }
@@ -178,7 +174,12 @@ fn idle(port: &PortEvidence) -> bool {
 
 /// The cause of a failed dial, from inside the engine's host namespace. `neighbour` says whether the next hop answered
 /// ARP, `None` when the container's table has no entry for it.
-fn seen_from_the_host(dial: &Dial, host: Option<&Dial>, listening: &Listening, neighbour: Option<bool>) -> Cause {
+fn seen_from_the_host(
+    dial: &Dial,
+    host: Option<&Dial>,
+    listening: &Listening,
+    neighbour: Option<bool>,
+) -> Cause {
     let answered = dial.refusal().is_some() || dial.outcome.is_error("ECONNREFUSED");
     if neighbour != Some(true) && !answered {
         return if dial.outcome.is_error("ENETUNREACH") {
@@ -216,7 +217,9 @@ fn seen_from_the_host(dial: &Dial, host: Option<&Dial>, listening: &Listening, n
 
 fn of_trouble(trouble: &Trouble) -> Judgement {
     let cause = match trouble {
-        Trouble::NetworkNotFound { .. } => return Judgement { verdict: Verdict::NetworkNotFound, cause: None },
+        Trouble::NetworkNotFound { .. } => {
+            return Judgement { verdict: Verdict::NetworkNotFound, cause: None };
+        }
         Trouble::Engine(_) => trouble.engine().map_or(Cause::EngineError, of_engine),
         Trouble::Route(RouteError::NoIpv4Gateway) => Cause::NoIpv4Gateway,
         Trouble::Route(RouteError::InvalidGateway { .. }) => Cause::InvalidGateway,
@@ -227,7 +230,9 @@ fn of_trouble(trouble: &Trouble) -> Judgement {
         },
         Trouble::Image(_) => Cause::ImageUnavailable,
         // The engine answered before: what is late now is the container.
-        Trouble::Container(error) if matches!(error.trouble, EngineTrouble::Silent { .. }) => Cause::ProbeTimeout,
+        Trouble::Container(error) if matches!(error.trouble, EngineTrouble::Silent { .. }) => {
+            Cause::ProbeTimeout
+        }
         Trouble::Container(error) => of_engine(&error.trouble),
         Trouble::Interrupted => Cause::Interrupted,
         Trouble::Protocol(_) => Cause::ProbeFailed,
@@ -237,9 +242,9 @@ fn of_trouble(trouble: &Trouble) -> Judgement {
 
 fn of_engine(trouble: &EngineTrouble) -> Cause {
     match trouble {
-        EngineTrouble::Unreachable { .. } | EngineTrouble::Silent { .. } | EngineTrouble::Unsupported { .. } => {
-            Cause::DaemonUnreachable
-        }
+        EngineTrouble::Unreachable { .. }
+        | EngineTrouble::Silent { .. }
+        | EngineTrouble::Unsupported { .. } => Cause::DaemonUnreachable,
         EngineTrouble::PermissionDenied => Cause::PermissionDenied,
         EngineTrouble::Refused { .. } | EngineTrouble::Garbled { .. } => Cause::EngineError,
     }

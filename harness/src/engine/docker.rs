@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bollard::errors::Error as ApiError;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
-use crate::host::{BootStep, ExecError, Host, Process, tail};
+use crate::host::{BootStep, ExecError, Host, Process, Steps, tail};
 
 /// Where the socket is inside a host; `/var/run` is a link to `/run`.
 const SOCKET: &str = "/run/docker.sock";
@@ -95,18 +95,15 @@ pub struct Docker {
 }
 
 impl Docker {
-    pub(crate) async fn start<F: Future<Output = ()>>(
-        host: &Host,
-        reach: impl Fn(BootStep) -> F,
-    ) -> Result<Self, EngineError> {
-        reach(BootStep::EngineStarted).await;
+    pub(crate) async fn start(host: &Host, steps: &Steps) -> Result<Self, EngineError> {
+        steps.reach(BootStep::EngineStarted).await;
         let config = host.path("/etc/containerd/config.toml");
         let written = std::fs::create_dir_all(host.path("/etc/containerd"))
             .and_then(|()| std::fs::write(&config, CONTAINERD_CONFIG));
         written.map_err(|source| EngineError::Config { path: config, source })?;
         let mut containerd = host.command("containerd").spawn().await?;
         let socket = host.path(CONTAINERD_SOCKET);
-        until_ready("containerd", &mut containerd, async || socket.exists().then_some(())).await?;
+        until_ready("containerd", &mut containerd, exists(&socket)).await?;
         // No configuration file: the image has none, and what a machine has never reaches a host.
         let mut process = host
             .command("dockerd")
@@ -114,8 +111,8 @@ impl Docker {
             .spawn()
             .await?;
         let socket = host.path(SOCKET);
-        let client = until_ready("dockerd", &mut process, async || connect(&socket).await.ok()).await?;
-        reach(BootStep::EngineReady).await;
+        let client = until_ready("dockerd", &mut process, connected(&socket)).await?;
+        steps.reach(BootStep::EngineReady).await;
         Ok(Self { client, socket, process, _containerd: containerd })
     }
 
@@ -150,22 +147,12 @@ impl Docker {
     }
 }
 
-/// Asks until there is an answer, the daemon has ended, or it has taken too long.
+/// Waits until it is ready, has ended, or has taken too long.
 async fn until_ready<T>(
     daemon: &'static str,
     process: &mut Process,
-    ask: impl AsyncFn() -> Option<T>,
+    ready: impl Future<Output = T>,
 ) -> Result<T, EngineError> {
-    let ready = async {
-        let mut tick = interval(READY_INTERVAL);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tick.tick().await;
-            if let Some(answer) = ask().await {
-                return answer;
-            }
-        }
-    };
     let ended = tokio::select! {
         answer = timeout(READY_DEADLINE, ready) => answer.map_err(|_| None),
         status = process.wait() => {
@@ -179,6 +166,29 @@ async fn until_ready<T>(
             None => EngineError::NotReady { daemon, deadline: READY_DEADLINE, log },
         }
     })
+}
+
+fn every(period: Duration) -> Interval {
+    let mut tick = interval(period);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick
+}
+
+async fn exists(socket: &Path) {
+    let mut tick = every(READY_INTERVAL);
+    while !socket.exists() {
+        tick.tick().await;
+    }
+}
+
+async fn connected(socket: &Path) -> bollard::Docker {
+    let mut tick = every(READY_INTERVAL);
+    loop {
+        tick.tick().await;
+        if let Ok(client) = connect(socket).await {
+            return client;
+        }
+    }
 }
 
 /// Connects and asks for the version, which is an answer only when the engine works.

@@ -17,6 +17,7 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::unix::pipe;
 
 use super::protocol::{Bind, Boot, Event, KEEPER, Root};
+use super::step::{Observer, Steps};
 use super::{BootError, BootStep, Cgroups, Host, cgroup, read_whole, tail};
 use crate::engine::{Docker, Engine};
 use crate::image::{Cache, Image, Source};
@@ -24,9 +25,6 @@ use crate::machine;
 
 /// How long a boot without engine may take; measured: 20 ms.
 const BOOT_DEADLINE: Duration = Duration::from_secs(20);
-
-/// Told every step of a boot when it begins.
-type Observer = Arc<dyn Fn(BootStep) + Send + Sync>;
 
 /// Describes a host; [`start`](Self::start) boots it.
 ///
@@ -108,8 +106,8 @@ impl HostBuilder {
     /// # Errors
     /// When a step fails. Nothing of the host is left then.
     pub async fn start(self) -> Result<Host, BootError> {
-        let stop_at = stop_at()?;
-        let boot = self.boot(stop_at)?;
+        let steps = Steps { observer: self.observer.clone(), stop_at: stop_at()? };
+        let boot = self.boot(steps.stop_at)?;
         machine::check_can_boot(self.engine)?;
         // Folders that a killed keeper left behind go now; another creator may be at it, so they are locked.
         if let Ok(_lock) = Cache::open()?.lock("cgroups") {
@@ -119,11 +117,8 @@ impl HostBuilder {
         let mut started = Started::spawn(&boot)?;
         let mut last = None;
         // A boot that is to stop waits for its creator to be ended, however long that takes.
-        let deadline = if stop_at.is_some() { Duration::MAX } else { BOOT_DEADLINE };
-        let booted = tokio::time::timeout(deadline, async {
-            started.follow(&mut last, self.observer.as_deref()).await
-        })
-        .await;
+        let deadline = if steps.stop_at.is_some() { Duration::MAX } else { BOOT_DEADLINE };
+        let booted = tokio::time::timeout(deadline, async { started.follow(&mut last, &steps).await }).await;
         let step = last.map_or("spawn", BootStep::name).to_owned();
         let init = match booted {
             Ok(Ok(init)) => init,
@@ -150,21 +145,10 @@ impl HostBuilder {
             vantages: AtomicU32::new(0),
         };
         if self.engine == Engine::Docker {
-            let reach = |step| self.reach(step, stop_at);
-            let docker = Docker::start(&host, reach).await;
+            let docker = Docker::start(&host, &steps).await;
             host.engine = Some(docker.map_err(|error| BootError::Engine(Box::new(error)))?);
         }
         Ok(host)
-    }
-
-    /// A step that the creator takes itself.
-    async fn reach(&self, step: BootStep, stop_at: Option<BootStep>) {
-        if let Some(observer) = &self.observer {
-            observer(step);
-        }
-        if stop_at == Some(step) {
-            std::future::pending::<()>().await;
-        }
     }
 
     fn boot(&self, stop_at: Option<BootStep>) -> Result<Boot, BootError> {
@@ -269,19 +253,13 @@ impl Started {
     }
 
     /// Follows the boot until the host takes requests; returns the init's process id.
-    async fn follow(
-        &mut self,
-        last: &mut Option<BootStep>,
-        observer: Option<&(dyn Fn(BootStep) + Send + Sync)>,
-    ) -> Result<i32, String> {
+    async fn follow(&mut self, last: &mut Option<BootStep>, steps: &Steps) -> Result<i32, String> {
         let mut init = None;
         while let Some(line) = self.events.next_line().await.map_err(|error| error.to_string())? {
             match serde_json::from_str(&line).map_err(|error| error.to_string())? {
                 Event::Step(step) => {
                     *last = Some(step);
-                    if let Some(observer) = observer {
-                        observer(step);
-                    }
+                    steps.tell(step);
                 }
                 Event::Cloned(pid) => init = Some(pid),
                 Event::Failed(message) => return Err(message),

@@ -81,16 +81,16 @@ pub(super) fn furnish(
     for folder in ["proc", "sys", "dev", "run", "tmp"] {
         make_folder(&root.join(folder))?;
     }
-    try_mount(Some("proc"), &root.join("proc"), Some("proc"), strict, None)?;
+    try_mount(Some("proc"), root.join("proc"), Some("proc"), strict, None)?;
     protect_proc(&root.join("proc"))?;
-    try_mount(Some("sysfs"), &root.join("sys"), Some("sysfs"), strict | MsFlags::MS_RDONLY, None)?;
+    try_mount(Some("sysfs"), root.join("sys"), Some("sysfs"), strict | MsFlags::MS_RDONLY, None)?;
     let target = root.join("sys/fs/cgroup");
     cgroups.mount_at(&target).map_err(failed("mount the control groups at", &target))?;
     make_devices(&root.join("dev"))?;
     let nosuid = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    try_mount(Some("tmpfs"), &root.join("run"), Some("tmpfs"), nosuid, Some("mode=755"))?;
+    try_mount(Some("tmpfs"), root.join("run"), Some("tmpfs"), nosuid, Some("mode=755"))?;
     make_folder(&root.join("run/lock"))?;
-    try_mount(Some("tmpfs"), &root.join("tmp"), Some("tmpfs"), nosuid, Some("mode=1777"))?;
+    try_mount(Some("tmpfs"), root.join("tmp"), Some("tmpfs"), nosuid, Some("mode=1777"))?;
     write(&root.join("etc/hostname"), &format!("{hostname}\n"))?;
     let hosts = format!("127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.1.1 {hostname}\n");
     write(&root.join("etc/hosts"), &hosts)?;
@@ -176,10 +176,10 @@ fn make_devices(dev: &Path) -> Result<(), Failure> {
         make_folder(&dev.join(folder))?;
     }
     let pts = "newinstance,ptmxmode=0666,mode=0620";
-    try_mount(Some("devpts"), &dev.join("pts"), Some("devpts"), options, Some(pts))?;
+    try_mount(Some("devpts"), dev.join("pts"), Some("devpts"), options, Some(pts))?;
     let shm = dev.join("shm");
     try_mount(Some("tmpfs"), &shm, Some("tmpfs"), options | MsFlags::MS_NODEV, Some("mode=1777"))?;
-    try_mount(Some("mqueue"), &dev.join("mqueue"), Some("mqueue"), options | MsFlags::MS_NODEV, None)?;
+    try_mount(Some("mqueue"), dev.join("mqueue"), Some("mqueue"), options | MsFlags::MS_NODEV, None)?;
     let links = [
         ("ptmx", "pts/ptmx"),
         ("fd", "/proc/self/fd"),

@@ -16,7 +16,7 @@ use super::cgroup::HostCgroups;
 use super::init;
 use super::protocol::{Boot, Event, KEEPER, MESSAGE_LIMIT};
 use super::step::BootStep;
-use netns::sys::{Side, clone_into, close_descriptors_from, receive_with_descriptors};
+use netns::sys::{Side, clone_into, close_descriptors_from, ignore_broken_pipes, receive_with_descriptors};
 
 netns::before_main!(start_if_asked);
 
@@ -63,6 +63,7 @@ pub(super) fn reach(step: BootStep, boot: &Boot, control: &OwnedFd) {
 
 fn keep() -> Result<(), String> {
     let said = |what: &'static str| move |error: nix::errno::Errno| format!("{what}: {}", error.desc());
+    ignore_broken_pipes().map_err(said("ignore broken pipes"))?;
     setsid().map_err(said("begin a session"))?;
     close_descriptors_from(3).map_err(said("close what was inherited"))?;
     let control = io::stdin().as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;

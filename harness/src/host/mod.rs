@@ -37,6 +37,7 @@ pub use builder::HostBuilder;
 pub use cgroup::Cgroups;
 pub use exec::{ExecError, HostCommand, Process};
 pub use step::BootStep;
+pub(crate) use step::Steps;
 
 use crate::engine::{Docker, EngineError, NetworkInfo};
 use crate::image::{Image, ImageError};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +78,32 @@ impl BootStep {
     /// Whether the creator takes this step itself, after the host has booted.
     pub(crate) fn is_the_creators(self) -> bool {
         self >= Self::EngineStarted
+    }
+}
+
+/// Told every step of a boot when it begins.
+pub(super) type Observer = Arc<dyn Fn(BootStep) + Send + Sync>;
+
+/// Who follows a boot, and where it is to stop.
+pub(crate) struct Steps {
+    pub(super) observer: Option<Observer>,
+    pub(super) stop_at: Option<BootStep>,
+}
+
+impl Steps {
+    /// A step that the host has announced.
+    pub(super) fn tell(&self, step: BootStep) {
+        if let Some(observer) = &self.observer {
+            observer(step);
+        }
+    }
+
+    /// A step that the creator takes itself.
+    pub(crate) async fn reach(&self, step: BootStep) {
+        self.tell(step);
+        if self.stop_at == Some(step) {
+            std::future::pending::<()>().await;
+        }
     }
 }
 

@@ -1,3 +1,43 @@
-//! Services.
+//! Services: small real processes inside a host, standing in for those that sandboxes have to reach.
+//!
+//! ```text
+//!  start() ── host.command(..).itself() ──▶ the creator's own program once more, under the service's name
+//!     ▲                                        │ an ELF constructor recognises the name and the variable
+//!     └──────── "listening on …" ◀─────────────┘ binds, announces, serves, ends when its standard input does
+//! ```
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use harness::service::{Gateway, GatewayMode, OllamaProxy, health, tags};
+//! use harness::{Engine, Host, Network};
+//!
+//! let host = Host::builder().engine(Engine::Docker).start().await?;
+//! let network = host.engine()?.create_network(&Network::openshell_docker()).await?;
+//! let gateway = Gateway::on(network.gateway).mode(GatewayMode::Plain).start(&host).await?;
+//! let proxy = OllamaProxy::new().start(&host).await?;
+//! health(&host, gateway.addresses()[0]).await?;
+//! tags(&host, ([127, 0, 0, 1], OllamaProxy::PORT).into()).await?;
+//! gateway.stop().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What they answer is what a caller can tell apart: transport, status codes and who is refused. They keep no state, and
+//! no message of theirs has a content.
 
-pub(crate) fn start_stand_in_if_asked() {}
+mod client;
+mod gateway;
+mod gateway_api;
+mod grpc;
+mod process;
+mod proxy;
+mod stand_in;
+mod tls;
+mod wire;
+
+pub use client::{Answer, CheckError, Client, GrpcStatus, Identity, health, health_over_tls, tags};
+pub use gateway::{Gateway, GatewayMode};
+pub use process::{Service, ServiceError};
+pub use proxy::OllamaProxy;
+pub(crate) use stand_in::start_if_asked as start_stand_in_if_asked;
+pub use tls::TLS_FOLDER;

@@ -73,6 +73,17 @@ pub fn close_descriptors_from(first: RawFd) -> nix::Result<()> {
     Errno::result(result).map(drop)
 }
 
+/// Makes a write to a pipe whose reader is gone an error instead of this process's end, as the standard library does
+/// before `main` (and undoes in the programs that it starts).
+///
+/// # Errors
+/// What `sigaction(2)` says.
+pub fn ignore_broken_pipes() -> nix::Result<()> {
+    // SAFETY: ignoring a signal installs no handler.
+    unsafe { nix::sys::signal::signal(nix::sys::signal::SIGPIPE, nix::sys::signal::SigHandler::SigIgn) }
+        .map(drop)
+}
+
 /// Receives one message with the descriptors that came with it, all close-on-exec. An empty message is the end.
 ///
 /// # Errors

@@ -10,8 +10,9 @@ use bollard::errors::Error;
 use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, NetworkInspect, SystemInfo};
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, ImportImageOptionsBuilder,
-    InspectNetworkOptions, ListContainersOptionsBuilder, ListImagesOptionsBuilder, RemoveContainerOptionsBuilder,
-    RemoveImageOptionsBuilder, StartContainerOptions, WaitContainerOptionsBuilder,
+    InspectNetworkOptions, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
+    RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, StartContainerOptions,
+    WaitContainerOptionsBuilder,
 };
 use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker};
 use bytes::Bytes;
@@ -59,13 +60,17 @@ impl DockerEngine {
         let docker = match address_of(&url) {
             Ok(Address::Unix(path)) => Docker::connect_with_unix(&path.to_string_lossy(), net, &version),
             Ok(Address::Tcp(authority)) => Docker::connect_with_http(authority, net, &version),
-            Err(trouble) => return Err(EngineError { call: "reach the engine".to_owned(), endpoint: url, trouble }),
+            Err(trouble) => {
+                return Err(EngineError { call: "reach the engine".to_owned(), endpoint: url, trouble });
+            }
         };
         match docker {
             Ok(docker) => Ok(Self { docker, url, deadline }),
-            Err(error) => {
-                Err(EngineError { call: "reach the engine".to_owned(), endpoint: url, trouble: trouble(&error) })
-            }
+            Err(error) => Err(EngineError {
+                call: "reach the engine".to_owned(),
+                endpoint: url,
+                trouble: trouble(&error),
+            }),
         }
     }
 
@@ -281,7 +286,9 @@ pub(super) fn status(error: &EngineError) -> Option<u16> {
 
 fn trouble(error: &Error) -> EngineTrouble {
     match error {
-        Error::DockerResponseServerError { status_code, message } => EngineTrouble::refused(*status_code, message),
+        Error::DockerResponseServerError { status_code, message } => {
+            EngineTrouble::refused(*status_code, message)
+        }
         Error::DockerStreamError { error } => EngineTrouble::refused(500, error),
         Error::RequestTimeoutError => EngineTrouble::Silent { after: READ },
         Error::IOError { .. }

@@ -84,11 +84,14 @@ impl Environment {
         let home = filled("HOME").map(PathBuf::from);
         let mut sockets = vec![PathBuf::from(DEFAULT_SOCKET)];
         sockets.extend(home.as_ref().map(|home| home.join(".docker/run/docker.sock")));
-        sockets.extend(filled("XDG_RUNTIME_DIR").map(|folder: OsString| Path::new(&folder).join("docker.sock")));
+        sockets
+            .extend(filled("XDG_RUNTIME_DIR").map(|folder: OsString| Path::new(&folder).join("docker.sock")));
         Self {
             docker_host: text("DOCKER_HOST").filter(|value| !value.is_empty()),
             docker_context: text("DOCKER_CONTEXT").filter(|value| !value.is_empty()),
-            docker_config: filled("DOCKER_CONFIG").map(PathBuf::from).or(home.map(|home| home.join(".docker"))),
+            docker_config: filled("DOCKER_CONFIG")
+                .map(PathBuf::from)
+                .or(home.map(|home| home.join(".docker"))),
             sockets,
         }
     }

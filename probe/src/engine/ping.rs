@@ -50,7 +50,9 @@ pub(super) async fn ping(address: Address<'_>, budget: Duration) -> Result<Pong,
     };
     match tokio::time::timeout(budget, talk).await {
         Ok(Ok(answer)) => parse(&answer),
-        Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => Err(EngineTrouble::PermissionDenied),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(EngineTrouble::PermissionDenied)
+        }
         Ok(Err(error)) => Err(EngineTrouble::Unreachable { detail: error.to_string() }),
         Err(_) if connected => Err(EngineTrouble::Silent { after: budget }),
         Err(_) => Err(EngineTrouble::Unreachable { detail: format!("no connection within {budget:?}") }),
@@ -120,6 +122,9 @@ mod tests {
         for answer in [&b""[..], b"SSH-2.0-OpenSSH_9\r\n", b"HTTP/1.1 200 OK\r\nServer: nginx\r\n\r\n"] {
             assert!(matches!(parse(answer), Err(EngineTrouble::Garbled { .. })), "{answer:?}");
         }
-        assert!(matches!(parse(b"HTTP/1.1 502 Bad Gateway\r\n\r\n"), Err(EngineTrouble::Refused { status: 502, .. })));
+        assert!(matches!(
+            parse(b"HTTP/1.1 502 Bad Gateway\r\n\r\n"),
+            Err(EngineTrouble::Refused { status: 502, .. })
+        ));
     }
 }

@@ -1,7 +1,8 @@
 //! Which firewall tool is in charge: the kernel's rules where they may be read, UFW's own file otherwise.
 //!
-//! Only `*-save` programs are run. `iptables-legacy -L` and `-S` would create the very tables they list;
-//! `iptables-legacy-save` asks the kernel first which exist.
+//! Only `*-save` programs are run, and without naming a table: `iptables-legacy -L`, `-S`, and even
+//! `iptables-legacy-save -t filter` create the very table they list, while the bare `iptables-legacy-save` asks the
+//! kernel first which exist.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -68,19 +69,20 @@ fn from_ufw_conf(conf: &str) -> Firewall {
     }
 }
 
-/// Whether the filter table sends incoming packets to UFW. Its chains alone may be leftovers.
+/// Whether incoming packets go to UFW, and UFW has rules for them: `ufw disable` leaves its chains and the jumps to
+/// them in place, emptied.
 fn has_ufw(rules: &str) -> bool {
-    rules.lines().any(|line| line.trim_end() == "-A INPUT -j ufw-before-input")
+    let jump = rules.lines().any(|line| line.trim_end() == "-A INPUT -j ufw-before-input");
+    jump && rules.lines().any(|line| line.starts_with("-A ufw-before-input "))
 }
 
 fn program(name: &str) -> Option<PathBuf> {
     FOLDERS.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.is_file())
 }
 
-/// The filter table as `saver` prints it, `None` when it fails or takes too long.
+/// The rules as `saver` prints them, `None` when it fails or takes too long.
 async fn save(saver: &Path) -> Option<String> {
     let output = Command::new(saver)
-        .args(["-t", "filter"])
         .env_clear()
         .env("PATH", FOLDERS.join(":"))
         .env("LC_ALL", "C")
@@ -98,7 +100,9 @@ mod tests {
 
     #[test]
     fn ufw_conf_decides_only_when_it_says_yes() {
-        for conf in ["ENABLED=yes\n", "# c\nENABLED=\"yes\" # on\n", "ENABLED=no\nENABLED=yes", " ENABLED = YES "] {
+        for conf in
+            ["ENABLED=yes\n", "# c\nENABLED=\"yes\" # on\n", "ENABLED=no\nENABLED=yes", " ENABLED = YES "]
+        {
             let firewall = from_ufw_conf(conf);
             assert_eq!((firewall.tool, firewall.verified), (Tool::Ufw, false), "{conf:?}");
         }
@@ -109,7 +113,9 @@ mod tests {
 
     #[test]
     fn ufw_is_in_charge_only_when_input_leads_to_it() {
-        assert!(has_ufw("*filter\n:ufw-before-input - [0:0]\n-A INPUT -j ufw-before-input\nCOMMIT\n"));
+        let jump = "*filter\n:ufw-before-input - [0:0]\n-A INPUT -j ufw-before-input\n";
+        assert!(has_ufw(&format!("{jump}-A ufw-before-input -i lo -j ACCEPT\nCOMMIT\n")));
+        assert!(!has_ufw(&format!("{jump}COMMIT\n")), "after ufw disable");
         assert!(!has_ufw("*filter\n:INPUT ACCEPT [0:0]\n:ufw-before-input - [0:0]\nCOMMIT\n"));
     }
 }

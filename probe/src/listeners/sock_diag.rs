@@ -7,7 +7,8 @@ use std::os::fd::AsRawFd as _;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, setsockopt, socket,
+    sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike as _};
 
@@ -122,7 +123,8 @@ fn parse(mut datagram: &[u8], listeners: &mut Vec<Listener>) -> Result<bool, Tab
 /// source, destination, interface, cookie), then expires, rqueue, wqueue, uid, inode; attributes follow.
 fn listener(body: &[u8]) -> Option<Listener> {
     let (message, mut attributes) = body.split_first_chunk::<MESSAGE>()?;
-    let word = |at: usize| u32::from_ne_bytes([message[at], message[at + 1], message[at + 2], message[at + 3]]);
+    let word =
+        |at: usize| u32::from_ne_bytes([message[at], message[at + 1], message[at + 2], message[at + 3]]);
     let source: [u8; 16] = message[8..24].try_into().ok()?;
     let address = match message[0] {
         AF_INET => IpAddr::V4(Ipv4Addr::new(source[0], source[1], source[2], source[3])),

@@ -10,6 +10,8 @@ use crate::sanitize::sanitize;
 /// The line that makes the output whole.
 pub(crate) const LAST_LINE: &str = "{\"fact\":\"end\"}";
 
+const ECONNRESET: i32 = 104;
+
 /// What the alias resolved to where the dials started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -125,7 +127,8 @@ impl From<RawDial> for Dial {
     fn from(raw: RawDial) -> Self {
         let outcome = match (raw.timed_out, raw.errno) {
             (true, _) => Outcome::TimedOut,
-            (false, 0) => Outcome::Connected,
+            // ECONNRESET is for connections that were there: a refused SYN gives ECONNREFUSED.
+            (false, 0 | ECONNRESET) => Outcome::Connected,
             (false, errno) => Outcome::Failed { errno, name: sanitize(&raw.errno_name) },
         };
         Self {

@@ -1,1 +1,389 @@
+//! The table of known situations, and the promises that hold for every evidence there can be.
 
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::dial::Icmp;
+use crate::engine::{EngineError, NetworkFacts};
+use crate::evidence::Trouble;
+use crate::listeners::Listener;
+use crate::listeners::tests::listener;
+use crate::route::Route;
+use crate::target::Target;
+use crate::vantage::{Neighbour, ProtocolError, Resolution};
+
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 18, 0, 1);
+const SANDBOX: Ipv4Addr = Ipv4Addr::new(172, 18, 0, 2);
+const BRIDGE: u32 = 7;
+
+fn error(name: &str) -> Outcome {
+    Outcome::Failed { errno: 1, name: name.to_owned() }
+}
+
+fn dial(outcome: Outcome) -> Dial {
+    Dial {
+        address: GATEWAY,
+        port: 8080,
+        local: Some(SANDBOX),
+        outcome,
+        elapsed_us: 100,
+        icmp: Vec::new(),
+        tcp: None,
+    }
+}
+
+fn icmp(outcome: Outcome, code: u8, offender: Ipv4Addr) -> Dial {
+    let icmp = Icmp { errno: 113, origin: 2, kind: 3, code, offender: Some(IpAddr::V4(offender)) };
+    Dial { icmp: vec![icmp], ..dial(outcome) }
+}
+
+/// A host where everything is right but the dial.
+fn evidence() -> Evidence {
+    Evidence {
+        network: Some(NetworkFacts { driver: "bridge".to_owned(), ..NetworkFacts::default() }),
+        route: Some(Route::BridgeGateway { address: GATEWAY }),
+        standpoint: Some(Standpoint::EngineHost { interface: "br-0".to_owned(), index: BRIDGE }),
+        resolution: Some(Resolution { addresses: vec![IpAddr::V4(GATEWAY)], ..Resolution::default() }),
+        next_hop: Some(Neighbour { address: GATEWAY, complete: true, device: "eth0".to_owned() }),
+        ..Evidence::default()
+    }
+}
+
+fn port(sandbox: Dial, listeners: &[Listener]) -> PortEvidence {
+    PortEvidence {
+        target: Target { port: 8080, label: "gateway".to_owned(), required: true },
+        sandbox: Some(sandbox),
+        host: Some(dial(Outcome::Connected)),
+        listeners_before: Some(listeners.to_vec()),
+        listeners_after: Some(listeners.to_vec()),
+    }
+}
+
+fn failed(cause: Cause) -> Judgement {
+    Judgement::failed(cause)
+}
+
+#[test]
+fn each_outcome_with_a_proven_listener_has_its_cause() {
+    let gateway = [listener("172.18.0.1", 1)];
+    let table = [
+        (dial(Outcome::Connected), Judgement::ok()),
+        (dial(Outcome::TimedOut), failed(Cause::Dropped)),
+        (dial(error("ECONNREFUSED")), failed(Cause::Rejected)),
+        (icmp(error("ECONNREFUSED"), 3, GATEWAY), failed(Cause::Rejected)),
+        (icmp(error("EHOSTUNREACH"), 13, GATEWAY), failed(Cause::Rejected)),
+        (icmp(error("EHOSTUNREACH"), 10, GATEWAY), failed(Cause::Rejected)),
+        (icmp(error("ENETUNREACH"), 0, GATEWAY), failed(Cause::Rejected)),
+        (dial(error("EACCES")), failed(Cause::Undetermined)),
+    ];
+    for (sandbox, expected) in table {
+        let port = port(sandbox, &gateway);
+        assert_eq!(decide(&evidence(), &port), expected, "{:?}", port.sandbox);
+    }
+}
+
+#[test]
+fn without_a_listener_nothing_else_is_blamed() {
+    for sandbox in
+        [dial(error("ECONNREFUSED")), dial(Outcome::TimedOut), icmp(error("EHOSTUNREACH"), 13, GATEWAY)]
+    {
+        let decided = |listeners: &[Listener]| decide(&evidence(), &port(sandbox.clone(), listeners));
+        assert_eq!(decided(&[]), failed(Cause::NotListening));
+        assert_eq!(decided(&[listener("127.0.0.1", 1)]), failed(Cause::WrongBind));
+        assert_eq!(decided(&[listener("172.19.0.1", 1)]), failed(Cause::WrongBind));
+    }
+}
+
+#[test]
+fn a_listener_that_comes_or_goes_is_no_firewall() {
+    let mut port = port(dial(error("ECONNREFUSED")), &[listener("172.18.0.1", 1)]);
+    port.listeners_after = Some(Vec::new());
+    assert_eq!(decide(&evidence(), &port), failed(Cause::ListenerChanged));
+    port.listeners_after = Some(vec![listener("172.18.0.1", 2)]);
+    assert_eq!(decide(&evidence(), &port), failed(Cause::ListenerChanged));
+    port.listeners_before = None;
+    assert_eq!(decide(&evidence(), &port), failed(Cause::Undetermined));
+}
+
+#[test]
+fn a_full_accept_queue_is_no_firewall() {
+    let full = Listener { queued: 129, queue_limit: 128, ..listener("0.0.0.0", 1) };
+    assert_eq!(decide(&evidence(), &port(dial(Outcome::TimedOut), &[full])), failed(Cause::AcceptQueueFull));
+}
+
+#[test]
+fn an_unanswered_arp_is_a_dead_link() {
+    let gateway = [listener("172.18.0.1", 1)];
+    for hop in [None, Some(false)] {
+        let mut evidence = evidence();
+        evidence.next_hop =
+            hop.map(|complete| Neighbour { address: GATEWAY, complete, device: "eth0".to_owned() });
+        let decided = |sandbox: Dial| decide(&evidence, &port(sandbox, &gateway)).cause;
+        let expected = if hop.is_some() { Cause::LinkDown } else { Cause::Undetermined };
+        assert_eq!(decided(dial(Outcome::TimedOut)), Some(expected));
+        assert_eq!(decided(icmp(error("EHOSTUNREACH"), 1, SANDBOX)), Some(expected));
+        assert_eq!(decided(dial(error("ENETUNREACH"))), Some(Cause::NoRoute));
+        assert_eq!(decided(dial(error("ECONNREFUSED"))), Some(Cause::Undetermined));
+    }
+}
+
+#[test]
+fn the_hosts_refusal_contradicts_and_its_timeout_says_nothing() {
+    let gateway = [listener("172.18.0.1", 1)];
+    let decided = |sandbox: Dial, host: Option<Dial>| {
+        let port = PortEvidence { host, ..port(sandbox, &gateway) };
+        decide(&evidence(), &port).cause.unwrap()
+    };
+    let refused = || Some(dial(error("ECONNREFUSED")));
+    assert_eq!(decided(dial(Outcome::TimedOut), Some(dial(Outcome::TimedOut))), Cause::Dropped);
+    assert_eq!(decided(dial(Outcome::TimedOut), None), Cause::Dropped);
+    assert_eq!(decided(dial(Outcome::TimedOut), refused()), Cause::Undetermined);
+    assert_eq!(decided(dial(error("ECONNREFUSED")), refused()), Cause::Undetermined);
+    assert_eq!(decided(icmp(error("ECONNREFUSED"), 3, GATEWAY), refused()), Cause::Rejected);
+}
+
+#[test]
+fn elsewhere_a_failure_has_no_known_cause() {
+    let mut evidence = evidence();
+    evidence.standpoint = Some(Standpoint::Elsewhere { reason: "x".to_owned() });
+    for route in [Route::HostGateway, Route::BridgeGateway { address: GATEWAY }] {
+        evidence.route = Some(route);
+        let mut port = port(dial(Outcome::TimedOut), &[listener("172.18.0.1", 1)]);
+        assert_eq!(decide(&evidence, &port), failed(Cause::UnknownFromHere));
+        port.sandbox = Some(dial(Outcome::Connected));
+        assert_eq!(decide(&evidence, &port), Judgement::ok());
+    }
+}
+
+#[test]
+fn an_optional_target_that_nobody_serves_is_skipped() {
+    let mut idle = port(dial(Outcome::TimedOut), &[]);
+    idle.target.required = false;
+    assert_eq!(decide(&evidence(), &idle), Judgement::not_running());
+    idle.sandbox = None;
+    let broken = Trouble::Protocol(ProtocolError::Incomplete { output: String::new() });
+    let trouble = Evidence { trouble: Some(broken), ..evidence() };
+    assert_eq!(decide(&trouble, &idle), Judgement::not_running());
+    let served = PortEvidence { listeners_after: Some(vec![listener("127.0.0.1", 1)]), ..idle.clone() };
+    assert_eq!(decide(&trouble, &served), Judgement::unavailable(Cause::ProbeFailed));
+    let remote =
+        Evidence { standpoint: Some(Standpoint::Elsewhere { reason: "x".to_owned() }), ..evidence() };
+    idle.sandbox = Some(dial(error("ECONNREFUSED")));
+    assert_eq!(decide(&remote, &idle), Judgement::not_running());
+    idle.sandbox = Some(dial(Outcome::TimedOut));
+    assert_eq!(decide(&remote, &idle), failed(Cause::UnknownFromHere));
+}
+
+#[test]
+fn a_name_that_leads_nowhere_or_elsewhere_is_no_network_failure() {
+    let gateway = [listener("172.18.0.1", 1)];
+    let port = port(dial(Outcome::TimedOut), &gateway);
+    let resolved = |addresses: Vec<IpAddr>| {
+        let resolution = Resolution { addresses, ..Resolution::default() };
+        decide(&Evidence { resolution: Some(resolution), ..evidence() }, &port)
+    };
+    assert_eq!(resolved(vec![]), Judgement::unavailable(Cause::NameResolution));
+    assert_eq!(resolved(vec!["fd00::1".parse().unwrap()]), Judgement::unavailable(Cause::NameResolution));
+    assert_eq!(resolved(vec!["10.0.0.1".parse().unwrap()]), Judgement::unavailable(Cause::AliasMismatch));
+}
+
+#[test]
+fn trouble_with_the_tools_is_never_a_failure_of_the_network() {
+    let engine =
+        |trouble: EngineTrouble| EngineError { call: "x".to_owned(), endpoint: "y".to_owned(), trouble };
+    let silent = EngineTrouble::Silent { after: Duration::from_secs(1) };
+    let refused = EngineTrouble::Refused { status: 500, message: String::new() };
+    let down = EngineTrouble::Unreachable { detail: String::new() };
+    let table = [
+        (Trouble::Engine(engine(down.clone())), Cause::DaemonUnreachable),
+        (Trouble::Engine(engine(silent.clone())), Cause::DaemonUnreachable),
+        (Trouble::Engine(engine(EngineTrouble::PermissionDenied)), Cause::PermissionDenied),
+        (Trouble::Engine(engine(refused.clone())), Cause::EngineError),
+        (Trouble::Container(engine(silent)), Cause::ProbeTimeout),
+        (Trouble::Container(engine(down)), Cause::DaemonUnreachable),
+        (Trouble::Image(ImageError::Engine(engine(refused))), Cause::ImageUnavailable),
+        (Trouble::Image(ImageError::NotFound), Cause::ImageUnavailable),
+        (Trouble::Route(RouteError::NoIpv4Gateway), Cause::NoIpv4Gateway),
+    ];
+    for (trouble, cause) in table {
+        let evidence = Evidence { trouble: Some(trouble), ..evidence() };
+        let decided = decide(&evidence, &port(dial(Outcome::TimedOut), &[listener("172.18.0.1", 1)]));
+        assert_eq!(decided, Judgement::unavailable(cause), "{:?}", evidence.trouble);
+    }
+    let missing = Trouble::NetworkNotFound { name: "openshell-docker".to_owned() };
+    let evidence = Evidence { trouble: Some(missing), ..evidence() };
+    let decided = decide(&evidence, &port(dial(Outcome::TimedOut), &[]));
+    assert_eq!(decided, Judgement { verdict: Verdict::NetworkNotFound, cause: None });
+}
+
+prop_compose! {
+    fn any_listener()(
+        address in prop::sample::select(vec!["0.0.0.0", "172.18.0.1", "127.0.0.1", "172.19.0.1", "::", "::1"]),
+        v6_only in prop::bool::weighted(0.2),
+        interface in prop::sample::select(vec![0, 0, 0, 1, BRIDGE]),
+        inode in 1u32..4,
+        queued in 0u32..3,
+        queue_limit in 1u32..3,
+    ) -> Listener {
+        Listener { v6_only, interface, queued, queue_limit, ..listener(address, inode) }
+    }
+}
+
+fn any_outcome() -> impl Strategy<Value = Outcome> {
+    let names =
+        vec!["ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "EACCES", "ENOPROTOOPT", "ENOTCONN", "OK"];
+    prop_oneof![
+        Just(Outcome::Connected),
+        Just(Outcome::TimedOut),
+        prop::sample::select(names).prop_map(error),
+    ]
+}
+
+fn any_dial() -> impl Strategy<Value = Dial> {
+    let offender = prop::option::of(prop::sample::select(vec![GATEWAY, SANDBOX]));
+    let queue = prop::collection::vec((0u8..4, 0u8..5, 0u8..14, offender), 0..3);
+    (any_outcome(), queue, prop::option::of(Just(SANDBOX))).prop_map(|(outcome, queue, local)| {
+        let icmp = |(origin, kind, code, offender): (u8, u8, u8, Option<Ipv4Addr>)| Icmp {
+            errno: 113,
+            origin,
+            kind,
+            code,
+            offender: offender.map(IpAddr::V4),
+        };
+        Dial { local, icmp: queue.into_iter().map(icmp).collect(), ..dial(outcome) }
+    })
+}
+
+fn any_table() -> impl Strategy<Value = Option<Vec<Listener>>> {
+    prop::option::weighted(0.9, prop::collection::vec(any_listener(), 0..3))
+}
+
+prop_compose! {
+    fn any_port()(
+        required in any::<bool>(),
+        sandbox in prop::option::weighted(0.9, any_dial()),
+        host in prop::option::of(any_dial()),
+        listeners_before in any_table(),
+        listeners_after in any_table(),
+        same in any::<bool>(),
+    ) -> PortEvidence {
+        let target = Target { port: 8080, label: "gateway".to_owned(), required };
+        // Independent tables rarely agree: half the time they are the same.
+        let listeners_after = if same { listeners_before.clone() } else { listeners_after };
+        PortEvidence { target, sandbox, host, listeners_before, listeners_after }
+    }
+}
+
+prop_compose! {
+    fn any_evidence()(
+        // Each flaw is rare, or hardly any case would get as far as to blame a firewall.
+        in_machine in prop::bool::weighted(0.2),
+        here in prop::bool::weighted(0.8),
+        resolved in prop::bool::weighted(0.9),
+        address in prop::sample::select(vec![GATEWAY, GATEWAY, GATEWAY, Ipv4Addr::new(10, 0, 0, 1)]),
+        hop in prop::option::weighted(0.9, prop::bool::weighted(0.8)),
+        cut in prop::bool::weighted(0.1),
+    ) -> Evidence {
+        let route = if in_machine { Route::HostGateway } else { Route::BridgeGateway { address: GATEWAY } };
+        let here = here && !in_machine;
+        Evidence {
+            route: Some(route),
+            standpoint: Some(if here {
+                Standpoint::EngineHost { interface: "br-0".to_owned(), index: BRIDGE }
+            } else {
+                Standpoint::Elsewhere { reason: "x".to_owned() }
+            }),
+            resolution: Some(Resolution {
+                addresses: resolved.then_some(IpAddr::V4(address)).into_iter().collect(),
+                ..Resolution::default()
+            }),
+            next_hop: hop.map(|complete| Neighbour { address: GATEWAY, complete, device: "eth0".to_owned() }),
+            trouble: cut.then(|| Trouble::Protocol(ProtocolError::Incomplete { output: String::new() })),
+            ..evidence()
+        }
+    }
+}
+
+/// The properties below would hold for evidence that never gets so far, too.
+#[test]
+fn the_cases_reach_every_kind_of_answer() {
+    use proptest::strategy::ValueTree as _;
+    use proptest::test_runner::{Config, TestRunner};
+    let mut runner = TestRunner::new_with_rng(
+        Config::default(),
+        proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha),
+    );
+    let mut seen: Vec<Judgement> = Vec::new();
+    for _ in 0..4096 {
+        let evidence = any_evidence().new_tree(&mut runner).unwrap().current();
+        let port = any_port().new_tree(&mut runner).unwrap().current();
+        seen.push(decide(&evidence, &port));
+    }
+    for cause in [Cause::Dropped, Cause::Rejected, Cause::LinkDown, Cause::WrongBind, Cause::UnknownFromHere]
+    {
+        let count = seen.iter().filter(|judgement| judgement.cause == Some(cause)).count();
+        assert!(count >= 5, "{cause:?} came up {count} times only");
+    }
+    assert!(seen.iter().any(|judgement| judgement.verdict == Verdict::Ok));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 4096, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_firewall_is_blamed_only_on_proof(evidence in any_evidence(), port in any_port()) {
+        let decided = decide(&evidence, &port);
+        if !decided.cause.is_some_and(Cause::is_firewall) {
+            return Ok(());
+        }
+        let both = |listener: &Listener| {
+            let there = |table: &Option<Vec<Listener>>| {
+                table.iter().flatten().any(|other| other.inode == listener.inode && other.covers(GATEWAY, BRIDGE))
+            };
+            there(&port.listeners_before) && there(&port.listeners_after)
+        };
+        prop_assert!(port.listeners_before.iter().flatten().any(both), "no proven listener");
+        let at_engine = matches!(evidence.standpoint, Some(Standpoint::EngineHost { .. }));
+        prop_assert!(at_engine, "not in the engine's namespace");
+        prop_assert!(evidence.next_hop.as_ref().is_some_and(|hop| hop.complete), "the next hop did not answer");
+        prop_assert_eq!(evidence.resolution.and_then(|resolution| resolution.dialled()), Some(GATEWAY));
+        prop_assert_eq!(evidence.route, Some(Route::BridgeGateway { address: GATEWAY }));
+        prop_assert!(evidence.trouble.is_none());
+        prop_assert_eq!(decided.verdict, Verdict::TcpFailed);
+    }
+
+    #[test]
+    fn ok_means_connected_and_nothing_else_does(evidence in any_evidence(), port in any_port()) {
+        let decided = decide(&evidence, &port);
+        let connected = port.sandbox.as_ref().is_some_and(|dial| dial.outcome == Outcome::Connected);
+        if decided.verdict == Verdict::Ok {
+            prop_assert!(connected);
+            prop_assert_eq!(decided.cause, None);
+        } else {
+            prop_assert!(decided.cause.is_some());
+        }
+        if connected {
+            prop_assert_ne!(decided.verdict, Verdict::TcpFailed);
+        }
+    }
+
+    #[test]
+    fn away_from_the_engines_host_the_cause_of_a_failure_is_unknown(evidence in any_evidence(), port in any_port()) {
+        let elsewhere = matches!(evidence.standpoint, Some(Standpoint::Elsewhere { .. }));
+        let decided = decide(&evidence, &port);
+        if elsewhere && decided.verdict == Verdict::TcpFailed {
+            prop_assert_eq!(decided.cause, Some(Cause::UnknownFromHere));
+        }
+    }
+
+    #[test]
+    fn only_what_may_be_missing_is_skipped(evidence in any_evidence(), port in any_port()) {
+        if decide(&evidence, &port).verdict == Verdict::Skipped {
+            prop_assert!(!port.target.required);
+            prop_assert!(port.listeners_before.iter().flatten().next().is_none());
+        }
+    }
+}

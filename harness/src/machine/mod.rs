@@ -1,7 +1,13 @@
-//! What the machine under the hosts has: privilege and kernel features.
+//! The machine under the hosts: what it has, and that it is left as it was.
+
+mod doctor;
+mod fingerprint;
 
 use std::collections::BTreeSet;
 use std::fs;
+
+pub use doctor::{Finding, Severity, examine};
+pub use fingerprint::{Fingerprint, FingerprintError};
 
 use crate::engine::Engine;
 use crate::host::BootError;

@@ -1,0 +1,158 @@
+//! A creator that is killed at any moment leaves nothing behind.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use e2e::remains;
+use harness::BootStep;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rstest::rstest;
+
+/// How many hosts each creator makes at once.
+const HOSTS: usize = 4;
+
+/// How long a boot may take until the step that is waited for; with four engines on two cores it is two seconds.
+const BOOT_PATIENCE: Duration = Duration::from_secs(90);
+
+/// How long the kernel may take to end four engines and their control groups; measured: 60 ms.
+const END_PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running creator.
+struct Creator {
+    process: Child,
+    lines: Receiver<String>,
+    children: BTreeSet<i32>,
+}
+
+impl Creator {
+    fn start(arguments: &[&str], stop_at: Option<BootStep>) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_creator"));
+        command.args(arguments).args(["--hosts", &HOSTS.to_string()]);
+        if let Some(step) = stop_at {
+            command.env(BootStep::STOP_AT, step.name());
+        }
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(process.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { process, lines, children: BTreeSet::new() }
+    }
+
+    /// Reads lines until `done` says so, or until the time is over: whether it said so.
+    fn follow(&mut self, time: Duration, mut done: impl FnMut(&str) -> bool) -> bool {
+        let end = Instant::now() + time;
+        loop {
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    if let Some(child) = line.strip_prefix("child ") {
+                        self.children.insert(child.parse().unwrap());
+                    }
+                    if done(&line) {
+                        return true;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => return false,
+                Err(RecvTimeoutError::Disconnected) => {
+                    panic!("the creator ended by itself: {:?}", self.process.wait());
+                }
+            }
+        }
+    }
+
+    /// SIGKILL, as early as it gets: nothing of the creator's runs any more afterwards.
+    fn kill(mut self, before: &BTreeSet<String>) -> Vec<String> {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        while let Ok(line) = self.lines.recv() {
+            if let Some(child) = line.strip_prefix("child ") {
+                self.children.insert(child.parse().unwrap());
+            }
+        }
+        // The other children still live and hold whatever they have inherited.
+        let left = remains::since(before, END_PATIENCE);
+        for child in &self.children {
+            let _ = kill(Pid::from_raw(*child), Signal::SIGKILL);
+        }
+        left
+    }
+}
+
+#[rstest]
+fn nothing_is_left_of_a_boot_killed_at(
+    #[values(
+        BootStep::Keeper,
+        BootStep::Cgroups,
+        BootStep::Isolated,
+        BootStep::CgroupsJoined,
+        BootStep::RootMounted,
+        BootStep::Furnished,
+        BootStep::Pivoted,
+        BootStep::PrivilegesDropped,
+        BootStep::Ready,
+        BootStep::EngineStarted,
+        BootStep::EngineReady
+    )]
+    step: BootStep,
+) {
+    let before = remains::of_hosts();
+    let mut creator = Creator::start(&["--engine", "--children", "20"], Some(step));
+    let mut reached = BTreeSet::new();
+    let all = creator.follow(BOOT_PATIENCE, |line| {
+        if line.ends_with(&format!(" {step}")) {
+            reached.insert(line.to_owned());
+        }
+        reached.len() == HOSTS
+    });
+    assert!(all, "only {reached:?} came to {step}");
+    // What the boots have made up to here is really there; otherwise the comparison below shows nothing.
+    let during: Vec<_> = remains::of_hosts().difference(&before).cloned().collect();
+    assert!(during.iter().any(|line| line.contains("openshell-harness-keeper")), "{during:?}");
+    let left = creator.kill(&before);
+    assert!(left.is_empty(), "left behind: {left:#?}");
+}
+
+/// 50 moments each, at random between the start and a little after all hosts are up.
+#[rstest]
+fn nothing_is_left_of_boots_killed_at_random_moments(#[values(1, 2, 3, 4)] seed: u64) {
+    let before = remains::of_hosts();
+    let arguments = ["--engine", "--children", "10"];
+    let start = Instant::now();
+    let mut creator = Creator::start(&arguments, None);
+    assert!(creator.follow(BOOT_PATIENCE, |line| line == "up"), "the hosts never came up");
+    let whole = start.elapsed();
+    let left = creator.kill(&before);
+    assert!(left.is_empty(), "left behind after {whole:?}: {left:#?}");
+
+    let mut random = seed;
+    for _ in 0..50 {
+        // Numerical Recipes' generator: any spread of moments will do, and a seed repeats it.
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223) % (1 << 32);
+        let moment = whole.mul_f64(1.1 * random as f64 / 4_294_967_296.0);
+        let mut creator = Creator::start(&arguments, None);
+        creator.follow(moment, |_| false);
+        let left = creator.kill(&before);
+        assert!(left.is_empty(), "left behind after {moment:?} (seed {seed}): {left:#?}");
+    }
+}
+
+#[test]
+fn nothing_is_left_of_hosts_that_are_shut_down() {
+    let before = remains::of_hosts();
+    let mut creator = Creator::start(&["--engine"], None);
+    assert!(creator.follow(BOOT_PATIENCE, |line| line == "up"), "the hosts never came up");
+    drop(creator.process.stdin.take());
+    assert!(creator.process.wait().unwrap().success());
+    // The keepers were waited for, so nothing has to be waited for here.
+    let left = remains::since(&before, Duration::ZERO);
+    assert!(left.is_empty(), "left behind: {left:#?}");
+}

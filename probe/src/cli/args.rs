@@ -1,0 +1,212 @@
+//! Arguments, and the request they make.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::check::{DEFAULT_DEADLINE, DEFAULT_TIMEOUT, Request};
+use crate::engine::Environment;
+use crate::route::{DEFAULT_NETWORK, OPENSHELL_ALIAS};
+use crate::target::{PortSpec, Target};
+
+/// OpenShell's and NemoClaw's variable for the sandbox network.
+const NETWORK_VARIABLE: &str = "OPENSHELL_DOCKER_NETWORK_NAME";
+
+/// Can sandboxes reach the services of their own host, and if not, why
+#[derive(Debug, Parser)]
+#[command(name = "openshell-probe", version = concat!(env!("CARGO_PKG_VERSION"), " (build ", env!("OPENSHELL_BUILD_ID"), ")"))]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Dial the host from a sandbox's place and say what stands in the way
+    Check(CheckArguments),
+    /// Remove the probe's image, and containers that earlier checks left behind
+    Clean(CleanArguments),
+    /// Print the JSON schema of the report
+    Schema,
+    /// Print the digest of the sources that this program was built from
+    #[command(hide = true)]
+    BuildId,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people
+    Text,
+    /// For machines; see 'openshell-probe schema'
+    Json,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 reachable, 1 not reachable, 2 wrong arguments, 3 could not be found out."
+)]
+pub(super) struct CheckArguments {
+    /// The network that sandboxes join [default: $OPENSHELL_DOCKER_NETWORK_NAME, or openshell-docker]
+    #[arg(long, value_name = "NAME")]
+    network: Option<String>,
+    /// The name that sandboxes dial
+    #[arg(long, value_name = "NAME", default_value = OPENSHELL_ALIAS)]
+    alias: String,
+    /// A port that must be reachable. Without any: 8080=gateway and 11435=ollama-proxy, both optional
+    #[arg(long = "port", value_name = "PORT[=LABEL]")]
+    ports: Vec<PortSpec>,
+    /// A port that must be reachable if anything listens on it
+    #[arg(long = "optional-port", value_name = "PORT[=LABEL]")]
+    optional_ports: Vec<PortSpec>,
+    /// How long one connect may take, for example 3.5s or 800ms
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "3.5s")]
+    timeout: Duration,
+    /// How long the whole check may take
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s")]
+    deadline: Duration,
+    /// The engine, as unix:///path or tcp://host:port, instead of DOCKER_HOST and the local sockets
+    #[arg(long, value_name = "ENDPOINT")]
+    host: Option<String>,
+    /// The address of OpenShell's setting host_gateway_ip, when it is set
+    #[arg(long, value_name = "ADDRESS")]
+    host_gateway_ip: Option<Ipv4Addr>,
+    /// The form of the answer
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(super) format: Format,
+    /// Print the engine calls, make only those that change nothing, and dial nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CleanArguments {
+    /// The engine, as unix:///path or tcp://host:port, instead of DOCKER_HOST and the local sockets
+    #[arg(long, value_name = "ENDPOINT")]
+    pub(super) host: Option<String>,
+    /// Print the engine calls, and make only those that change nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+/// Arguments that are well-formed each but make no sense together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum UsageError {
+    #[error("--port and --optional-port name the port {port} twice: name it once")]
+    Duplicate { port: u16 },
+    #[error(
+        "--timeout {timeout:?} leaves no time within --deadline {deadline:?}: make the deadline at least 1 s longer"
+    )]
+    NoTime { timeout: Duration, deadline: Duration },
+    #[error("--timeout must be more than 0")]
+    NoTimeout,
+    #[error("--timeout must not be more than 10 minutes")]
+    LongTimeout,
+    #[error("{argument} must be 1 to 253 letters, digits, '-', '_' or '.'")]
+    Name { argument: &'static str },
+}
+
+impl CheckArguments {
+    /// The request that these arguments make.
+    pub(super) fn request(&self) -> Result<Request, UsageError> {
+        let mut targets: Vec<Target> = Vec::new();
+        let named = self.ports.iter().map(|spec| (spec, true));
+        for (spec, required) in named.chain(self.optional_ports.iter().map(|spec| (spec, false))) {
+            if targets.iter().any(|target| target.port == spec.port) {
+                return Err(UsageError::Duplicate { port: spec.port });
+            }
+            targets.push(Target::new(spec.clone(), required));
+        }
+        if targets.is_empty() {
+            targets = Target::defaults();
+        }
+        if self.timeout.as_millis() == 0 {
+            return Err(UsageError::NoTimeout);
+        }
+        if self.timeout > Duration::from_secs(600) {
+            return Err(UsageError::LongTimeout);
+        }
+        if self.timeout + Duration::from_secs(1) > self.deadline {
+            return Err(UsageError::NoTime { timeout: self.timeout, deadline: self.deadline });
+        }
+        let (network, argument) = self.network_name();
+        if !is_name(&network) {
+            return Err(UsageError::Name { argument });
+        }
+        if !is_name(&self.alias) {
+            return Err(UsageError::Name { argument: "--alias" });
+        }
+        Ok(Request {
+            network,
+            alias: self.alias.clone(),
+            targets,
+            timeout: self.timeout,
+            deadline: self.deadline,
+            host_gateway_ip: self.host_gateway_ip,
+            host: self.host.clone(),
+            environment: Environment::current(),
+        })
+    }
+
+    /// The network, and what named it.
+    fn network_name(&self) -> (String, &'static str) {
+        if let Some(network) = &self.network {
+            return (network.clone(), "--network");
+        }
+        match std::env::var_os(NETWORK_VARIABLE).filter(|value| !value.is_empty()) {
+            Some(network) => (network.to_string_lossy().into_owned(), NETWORK_VARIABLE),
+            None => (DEFAULT_NETWORK.to_owned(), "--network"),
+        }
+    }
+}
+
+/// A name that can go into a URL and onto a command line as it is. Docker's own names are of these characters.
+fn is_name(name: &str) -> bool {
+    (1..=253).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        && name.starts_with(|first: char| first.is_ascii_alphanumeric())
+}
+
+/// `3.5s`, `800ms`, `2m`; a bare number is seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "expected a time such as 3.5s, 800ms or 2m".to_owned();
+    let (number, unit) = match text.strip_suffix("ms") {
+        Some(number) => (number, 0.001),
+        None => match (text.strip_suffix('s'), text.strip_suffix('m')) {
+            (Some(number), _) => (number, 1.0),
+            (_, Some(number)) => (number, 60.0),
+            _ => (text, 1.0),
+        },
+    };
+    let plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let number: f64 =
+        Some(number).filter(|_| plain).and_then(|number| number.parse().ok()).ok_or_else(wrong)?;
+    Duration::try_from_secs_f64(number * unit).map_err(|_| wrong())
+}
+
+const _: () = {
+    // The help text spells the defaults out.
+    assert!(DEFAULT_TIMEOUT.as_millis() == 3500 && DEFAULT_DEADLINE.as_secs() == 30);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(duration("3.5s"), Ok(Duration::from_millis(3500)));
+        assert_eq!(duration("800ms"), Ok(Duration::from_millis(800)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("7"), Ok(Duration::from_secs(7)));
+        for wrong in ["", "s", "-1s", "1e9s", "inf", "NaN", "1h", "1..2s", "99999999999999999999999999s"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn arguments_are_consistent() {
+        use clap::CommandFactory as _;
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,97 @@
+//! The report for people.
+
+use std::fmt::Write as _;
+
+use crate::report::{Report, TargetReport};
+use crate::route::Route;
+use crate::sanitize::sanitize;
+use crate::verdict::Verdict;
+
+/// The report as lines: where it looked, one line for each target, then what to do.
+pub(super) fn render(report: &Report, colour: bool) -> String {
+    let mut text = String::new();
+    header(&mut text, report);
+    let width = report.targets.iter().map(|target| name(target).chars().count()).max().unwrap_or(0);
+    for target in &report.targets {
+        let name = name(target);
+        let verdict = paint(&verdict(target), target.verdict, colour);
+        let _ = writeln!(text, "{name:width$}  {verdict}: {}", target.summary);
+    }
+    let mut hints: Vec<&String> = Vec::new();
+    for hint in report.targets.iter().flat_map(|target| &target.hints) {
+        if !hints.contains(&hint) {
+            hints.push(hint);
+        }
+    }
+    if !hints.is_empty() {
+        text.push('\n');
+    }
+    for hint in hints {
+        let _ = writeln!(text, "hint: {hint}");
+    }
+    text
+}
+
+/// Where it looked, as far as it came.
+fn header(text: &mut String, report: &Report) {
+    let evidence = &report.evidence;
+    if let Some(endpoint) = &evidence.endpoint {
+        let engine = evidence.engine.as_ref();
+        let engine =
+            engine.map_or_else(String::new, |engine| format!(", Docker {}", sanitize(&engine.version)));
+        let _ =
+            writeln!(text, "engine    {} ({}){engine}", sanitize(&endpoint.url), endpoint.chosen_by.words());
+    }
+    if let Some(network) = &evidence.network {
+        let subnets: Vec<String> =
+            network.ipam.iter().filter_map(|entry| entry.subnet.as_deref()).map(sanitize).collect();
+        let _ = writeln!(text, "network   {} {}", sanitize(&report.network), subnets.join(", "));
+    }
+    if let Some(route) = evidence.route {
+        let way = match route {
+            Route::BridgeGateway { address } => format!("{address}"),
+            Route::HostGateway => "the engine's host-gateway".to_owned(),
+        };
+        let _ = writeln!(text, "route     {} -> {way}", sanitize(&report.alias));
+    }
+    if let Some(firewall) = &report.firewall {
+        let tool = match firewall.tool {
+            crate::firewall::Tool::Ufw => "ufw",
+            crate::firewall::Tool::Iptables => "iptables",
+        };
+        let _ = writeln!(text, "firewall  {tool}: {}", firewall.known_from);
+    }
+    if !text.is_empty() {
+        text.push('\n');
+    }
+}
+
+fn name(target: &TargetReport) -> String {
+    format!("{} {}", target.port, sanitize(&target.label))
+}
+
+/// `tcp_failed (dropped)`, in the words of the JSON form.
+fn verdict(target: &TargetReport) -> String {
+    let word = |value: serde_json::Result<serde_json::Value>| match value {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => "unknown".to_owned(),
+    };
+    let verdict = word(serde_json::to_value(target.verdict));
+    match target.cause {
+        Some(cause) => format!("{verdict} ({})", word(serde_json::to_value(cause))),
+        None => verdict,
+    }
+}
+
+fn paint(word: &str, verdict: Verdict, colour: bool) -> String {
+    if !colour {
+        return word.to_owned();
+    }
+    let code = match verdict {
+        Verdict::Ok => 32,
+        Verdict::TcpFailed | Verdict::WrongService => 31,
+        Verdict::NetworkNotFound | Verdict::ProbeUnavailable => 33,
+        Verdict::Skipped => 2,
+    };
+    format!("\u{1b}[{code}m{word}\u{1b}[0m")
+}

@@ -1,0 +1,216 @@
+//! Causes in plain words, and what to do about each.
+
+use std::net::IpAddr;
+
+use crate::dial::{Dial, Outcome};
+use crate::engine::EngineTrouble;
+use crate::evidence::{Evidence, PortEvidence};
+use crate::listeners::Listening;
+use crate::route::{DOCKER_ALIAS, OPENSHELL_ALIAS, Route};
+use crate::sanitize::sanitize;
+use crate::standpoint::Standpoint;
+use crate::verdict::{Cause, Judgement, Verdict};
+
+/// The answer in plain words, on one line.
+pub(super) fn summary(evidence: &Evidence, port: &PortEvidence, judgement: Judgement) -> String {
+    let place = place(evidence, port);
+    let trouble = || evidence.trouble.as_ref().map_or_else(String::new, ToString::to_string);
+    let Some(cause) = judgement.cause else {
+        return match judgement.verdict {
+            Verdict::Ok => connected(port, &place),
+            _ => trouble(),
+        };
+    };
+    match cause {
+        Cause::Dropped => {
+            format!(
+                "no answer from {place}: a service listens there, and this host's firewall drops what sandboxes send"
+            )
+        }
+        Cause::Rejected => format!(
+            "{} by {place}: a service listens there, and this host's firewall refuses what sandboxes send",
+            ended(port)
+        ),
+        Cause::NotListening => format!("nothing listens on {place} ({})", ended(port)),
+        Cause::WrongBind => {
+            format!("nothing listens on {place}, the service listens on {} only", addresses(evidence, port))
+        }
+        Cause::ListenerChanged => {
+            format!("the service on {place} started or stopped while the probe looked ({})", ended(port))
+        }
+        Cause::AcceptQueueFull => {
+            format!("the service on {place} accepts no connections: its queue is full ({})", ended(port))
+        }
+        Cause::LinkDown => {
+            format!("{place} cannot be found on the sandbox network: the bridge or its address is down")
+        }
+        Cause::NoRoute => format!("sandboxes have no route to {place}"),
+        Cause::UnknownFromHere => {
+            format!("{} at {place}; why cannot be seen from here: {}", ended(port), reason(evidence))
+        }
+        Cause::Undetermined if refused_here(port) => {
+            format!(
+                "{} at {place}, and so is this host's own dial, although a socket listens there",
+                ended(port)
+            )
+        }
+        Cause::Undetermined => {
+            format!("{} at {place}, and the facts do not add up to one reason", ended(port))
+        }
+        Cause::NameResolution => resolution(evidence),
+        Cause::AliasMismatch => mismatch(evidence),
+        Cause::NotRunning => "not running: nothing listens on the port".to_owned(),
+        _ => trouble(),
+    }
+}
+
+/// What to do, a line each.
+pub(super) fn hints(
+    evidence: &Evidence,
+    port: &PortEvidence,
+    judgement: Judgement,
+    root: bool,
+) -> Vec<String> {
+    let number = port.target.port;
+    let address = evidence.route.and_then(Route::address).map(|address| address.to_string());
+    let address = address.unwrap_or_else(|| "the address that sandboxes dial".to_owned());
+    if judgement.verdict == Verdict::NetworkNotFound {
+        return vec![
+            "the OpenShell gateway creates the network when it starts; start it, or name another with --network".to_owned(),
+        ];
+    }
+    let lines: &[String] = match judgement.cause {
+        Some(Cause::NotListening) => {
+            &[format!("start the service so that it listens on {address} port {number}")]
+        }
+        Some(Cause::WrongBind) => &[format!(
+            "make the service listen on {address} or 0.0.0.0; a gateway started before the network was recreated must be restarted"
+        )],
+        Some(Cause::ListenerChanged) => &["run the check again when the service has settled".to_owned()],
+        Some(Cause::AcceptQueueFull) => &["restart the service: it is alive but hangs".to_owned()],
+        Some(Cause::LinkDown) => &[match &evidence.standpoint {
+            Some(Standpoint::EngineHost { interface, .. }) => format!("ip address show dev {interface}"),
+            _ => "see whether the network's bridge is up on the engine's host".to_owned(),
+        }],
+        Some(Cause::NameResolution) => {
+            &[format!("sandboxes know {OPENSHELL_ALIAS} and {DOCKER_ALIAS}; see --alias")]
+        }
+        Some(Cause::AliasMismatch) => {
+            &["see --alias, and --host-gateway-ip if OpenShell's host_gateway_ip is set".to_owned()]
+        }
+        Some(Cause::UnknownFromHere) => match evidence.route {
+            Some(Route::HostGateway) => {
+                &["restart the engine's virtual machine and the OpenShell gateway, then check again"
+                    .to_owned()]
+            }
+            _ => &["run the check on the host of the engine".to_owned()],
+        },
+        Some(Cause::PermissionDenied) if !root => &[
+            "sudo usermod -aG docker $USER".to_owned(),
+            "log in again after that, or run this once with sudo".to_owned(),
+        ],
+        Some(Cause::DaemonUnreachable) => &[engine_hint(evidence)],
+        Some(Cause::NoIpv4Gateway | Cause::InvalidGateway | Cause::NotABridge) => {
+            &["remove the network and restart the OpenShell gateway, which creates it anew".to_owned()]
+        }
+        Some(Cause::ProbeTimeout) => {
+            &["the engine is slow or stuck; see --deadline, or restart it".to_owned()]
+        }
+        _ => &[],
+    };
+    lines.to_vec()
+}
+
+fn engine_hint(evidence: &Evidence) -> String {
+    match evidence.trouble.as_ref().and_then(|trouble| trouble.engine()) {
+        Some(EngineTrouble::Silent { .. }) => "the engine hangs: sudo systemctl restart docker".to_owned(),
+        Some(EngineTrouble::Unsupported { .. }) => {
+            "name the engine's socket: --host unix:///var/run/docker.sock".to_owned()
+        }
+        _ => "start the engine: sudo systemctl start docker, or name another with --host or DOCKER_HOST"
+            .to_owned(),
+    }
+}
+
+/// `172.18.0.1:8080`.
+fn place(evidence: &Evidence, port: &PortEvidence) -> String {
+    let number = port.target.port;
+    let dialled = port.sandbox.as_ref().map(|dial| dial.address);
+    match dialled.or_else(|| evidence.route.and_then(Route::address)) {
+        Some(address) => format!("{address}:{number}"),
+        None => format!("port {number}"),
+    }
+}
+
+fn connected(port: &PortEvidence, place: &str) -> String {
+    match &port.sandbox {
+        Some(dial) => format!("sandboxes reach {place} ({:.1} ms)", milliseconds(dial)),
+        None => format!("sandboxes reach {place}"),
+    }
+}
+
+fn milliseconds(dial: &Dial) -> f64 {
+    std::time::Duration::from_micros(dial.elapsed_us).as_secs_f64() * 1000.0
+}
+
+/// How the sandbox's dial ended, in a few words.
+fn ended(port: &PortEvidence) -> String {
+    let Some(dial) = &port.sandbox else { return "not dialled".to_owned() };
+    let icmp =
+        dial.refusal().map_or_else(String::new, |icmp| format!(" with ICMP {}/{}", icmp.kind, icmp.code));
+    match &dial.outcome {
+        Outcome::Connected => "connected".to_owned(),
+        Outcome::TimedOut => format!("no answer within {:.1} s", milliseconds(dial) / 1000.0),
+        outcome if outcome.is_error("ECONNREFUSED") => format!("refused{icmp}"),
+        Outcome::Failed { name, .. } => format!("{}{icmp}", sanitize(name)),
+    }
+}
+
+fn refused_here(port: &PortEvidence) -> bool {
+    port.host.as_ref().is_some_and(|dial| dial.outcome.is_error("ECONNREFUSED"))
+}
+
+/// Where the service listens instead.
+fn addresses(evidence: &Evidence, port: &PortEvidence) -> String {
+    let index = match evidence.standpoint {
+        Some(Standpoint::EngineHost { index, .. }) => index,
+        _ => 0,
+    };
+    let Some(address) = evidence.route.and_then(Route::address) else { return "another address".to_owned() };
+    let listening =
+        Listening::between(port.listeners_before.as_deref(), port.listeners_after.as_deref(), address, index);
+    let Listening::Elsewhere { addresses } = listening else { return "another address".to_owned() };
+    let shown = |address: &IpAddr| match address {
+        IpAddr::V4(v4) => format!("{v4}:{}", port.target.port),
+        IpAddr::V6(v6) => format!("[{v6}]:{}", port.target.port),
+    };
+    addresses.iter().map(shown).collect::<Vec<_>>().join(", ")
+}
+
+fn reason(evidence: &Evidence) -> String {
+    match &evidence.standpoint {
+        Some(Standpoint::Elsewhere { reason }) => sanitize(reason),
+        _ => "the engine's host is not here".to_owned(),
+    }
+}
+
+fn resolution(evidence: &Evidence) -> String {
+    let Some(resolution) = &evidence.resolution else { return "the alias was not resolved".to_owned() };
+    let alias = sanitize(&resolution.alias);
+    match (&resolution.error, resolution.addresses.as_slice()) {
+        (Some(error), _) => format!("sandboxes cannot resolve {alias}: {}", sanitize(error)),
+        (None, []) => format!("sandboxes cannot resolve {alias}"),
+        (None, _) => format!("{alias} has no IPv4 address in a sandbox"),
+    }
+}
+
+fn mismatch(evidence: &Evidence) -> String {
+    let expected = evidence.route.and_then(Route::address);
+    let dialled = evidence.resolution.as_ref().and_then(|resolution| resolution.dialled());
+    match (expected, dialled, &evidence.resolution) {
+        (Some(expected), Some(dialled), Some(resolution)) => {
+            format!("{} resolves to {dialled} in a sandbox, not to {expected}", sanitize(&resolution.alias))
+        }
+        _ => "the alias resolves to another address".to_owned(),
+    }
+}
