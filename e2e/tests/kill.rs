@@ -1,5 +1,7 @@
 //! A creator that is killed at any moment leaves nothing behind.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};

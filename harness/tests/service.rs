@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use harness::Host;
@@ -236,6 +237,9 @@ async fn checks_tell_a_wrong_service_from_none() {
     let _proxy = OllamaProxy::new().port(8080).start(&host).await.unwrap();
     let wrong = health(&host, loopback(8080)).await;
     assert!(matches!(wrong, Err(CheckError::Http { .. })), "{wrong:?}");
+    let _gateway = Gateway::on_loopback().port(11435).start(&host).await.unwrap();
+    let wrong = tags(&host, loopback(11435)).await;
+    assert!(matches!(wrong, Err(CheckError::Status { status: 404, .. })), "{wrong:?}");
     let no_certificates = health_over_tls(&host, loopback(8080), Identity::Anonymous).await;
     assert!(matches!(no_certificates, Err(CheckError::Certificates(_))), "{no_certificates:?}");
 }
@@ -259,6 +263,22 @@ async fn service_that_is_killed_says_so_when_it_is_stopped() {
     let error = gateway.stop().await.unwrap_err();
     assert!(matches!(error, ServiceError::Ended { .. }), "{error:?}");
     assert!(error.to_string().contains("signal: 9"), "{error}");
+}
+
+#[tokio::test]
+async fn service_outlives_clients_that_leave() {
+    let host = host_with_bridge().await;
+    let proxy = OllamaProxy::new().start(&host).await.unwrap();
+    let leave = || {
+        let mut stream = std::net::TcpStream::connect(loopback(11435)).unwrap();
+        // More answers than the connection takes before the service notices that nobody reads them.
+        let _ = stream.write_all(&b"GET /api/tags HTTP/1.1\r\nhost: proxy\r\n\r\n".repeat(2000));
+    };
+    for _ in 0..5 {
+        host.network_namespace().run(leave).unwrap();
+        tags(&host, loopback(11435)).await.unwrap();
+    }
+    proxy.stop().await.unwrap();
 }
 
 #[tokio::test]

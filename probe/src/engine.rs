@@ -36,6 +36,8 @@ pub trait Engine: Sync {
     /// Starts a created container and returns what it writes to standard output until a line equals `last_line`, or
     /// the output ends.
     fn run(&self, id: &str, last_line: &str) -> impl Future<Output = Result<String, EngineError>> + Send;
+    /// Waits until the engine has removed a container that ends by itself, by id; `false` when it takes too long.
+    fn gone(&self, id: &str) -> impl Future<Output = bool> + Send;
     /// Removes a container, running or not, by id or name, and returns when it is gone. A container that is already
     /// gone is no error.
     fn remove(&self, id: &str) -> impl Future<Output = Result<(), EngineError>> + Send;

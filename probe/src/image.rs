@@ -82,8 +82,9 @@ pub(crate) async fn load(engine: &impl Engine) -> Result<String, ImageError> {
     find(engine).await?.ok_or(ImageError::NotFound)
 }
 
-/// The carried image as the classic store would describe it.
-pub(crate) fn carried() -> ImageFacts {
+/// The image that this program carries, as Docker's classic store describes it once it is loaded.
+#[must_use]
+pub fn carried() -> ImageFacts {
     ImageFacts {
         id: CONFIG_DIGEST.to_owned(),
         architecture: ARCHITECTURE.to_owned(),

@@ -54,7 +54,7 @@ pub use engine::{
 };
 pub use evidence::{Evidence, PortEvidence, Trouble};
 pub use firewall::{Firewall, Tool, detect as detect_firewall};
-pub use image::{ImageError, OWNER, OWNER_LABEL};
+pub use image::{ImageError, OWNER, OWNER_LABEL, carried as carried_image};
 pub use interrupt::Interrupt;
 pub use listeners::{Listener, Listening, TableError, read as read_listeners};
 pub use remedy::Remedy;

@@ -172,7 +172,7 @@ pub(crate) mod tests {
         assert_eq!(between(std::slice::from_ref(&gateway), std::slice::from_ref(&gateway)), proven);
         assert_eq!(between(std::slice::from_ref(&gateway), &[]), Listening::Changed);
         assert_eq!(between(&[], std::slice::from_ref(&gateway)), Listening::Changed);
-        assert_eq!(between(&[gateway.clone()], &[listener("0.0.0.0", 11)]), Listening::Changed);
+        assert_eq!(between(std::slice::from_ref(&gateway), &[listener("0.0.0.0", 11)]), Listening::Changed);
         assert_eq!(between(&[], &[]), Listening::Nowhere);
         let loopback = listener("127.0.0.1", 12);
         let elsewhere = Listening::Elsewhere { addresses: vec![loopback.address] };

@@ -71,12 +71,16 @@ impl Network {
         self
     }
 
-    /// A fixed subnet in CIDR notation, instead of one from the engine's pool.
+    /// A fixed subnet and the bridge's address in it, instead of ones from the engine's pool. Both are named, because an
+    /// engine that is told the subnet only does not say the gateway afterwards (open-neko/openneko#215).
     #[must_use]
-    pub fn subnet(mut self, subnet: impl Into<String>) -> Self {
-        let config = IpamConfig { subnet: Some(subnet.into()), ..IpamConfig::default() };
-        self.request.ipam = Some(Ipam { config: Some(vec![config]), ..Ipam::default() });
-        self
+    pub fn subnet(self, subnet: impl Into<String>, gateway: Ipv4Addr) -> Self {
+        let config = IpamConfig {
+            subnet: Some(subnet.into()),
+            gateway: Some(gateway.to_string()),
+            ..IpamConfig::default()
+        };
+        self.deviate(|request| request.ipam = Some(Ipam { config: Some(vec![config]), ..Ipam::default() }))
     }
 
     /// A driver's option, such as `com.docker.network.bridge.name`.

@@ -17,6 +17,7 @@ use netns::Namespace;
 use super::gateway_api::HEALTH;
 use super::grpc;
 use super::proxy::TAGS;
+use super::refusal::Refusal;
 use super::tls::TLS_FOLDER;
 use super::wire::{Wire, whole, wrong};
 use crate::host::Host;
@@ -261,7 +262,7 @@ impl<'host> Client<'host> {
     }
 
     fn wire(&self, address: SocketAddr) -> Wire {
-        Wire { address, tls: self.tls, folder: self.host.path(TLS_FOLDER) }
+        Wire { address, tls: self.tls, folder: self.host.path(TLS_FOLDER), refusal: Refusal::default() }
     }
 
     /// Runs a call with a deadline on a thread in the host's network namespace.

@@ -31,6 +31,7 @@ mod gateway_api;
 mod grpc;
 mod process;
 mod proxy;
+mod refusal;
 mod stand_in;
 mod tls;
 mod wire;

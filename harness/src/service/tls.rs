@@ -153,7 +153,8 @@ mod tests {
         let connector = connector(folder.path(), true, b"h2").unwrap();
         let (client, server) = tokio::io::duplex(16 * 1024);
         let accepted = tokio::spawn(async move { acceptor.accept(server).await.map(drop) });
-        connector.connect(ServerName::try_from(name).unwrap(), client).await?;
+        // Held until the server has sent what it sends after its handshake.
+        let _stream = connector.connect(ServerName::try_from(name).unwrap(), client).await?;
         accepted.await.unwrap()
     }
 

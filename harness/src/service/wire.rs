@@ -1,10 +1,10 @@
 //! One connection to a service, and one exchange over it.
 
 use std::error::Error;
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::client::{CheckError, Identity};
+use super::refusal::{Refusable, Refusal};
 use super::tls;
 
 /// More than any answer of a service has.
@@ -30,6 +31,7 @@ pub(super) struct Wire {
     pub(super) tls: Option<Identity>,
     /// Where the gateway's certificates are, as the machine sees it.
     pub(super) folder: PathBuf,
+    pub(super) refusal: Refusal,
 }
 
 /// A connection, with or without TLS.
@@ -47,7 +49,8 @@ impl Wire {
         let connector = tls::connector(&self.folder, identity == Identity::Client, protocol)
             .map_err(CheckError::Certificates)?;
         let connected = connector.connect(ServerName::from(address.ip()), stream).await;
-        Ok(Box::new(connected.map_err(|error| CheckError::Tls { address, message: error.to_string() })?))
+        let stream = connected.map_err(|error| CheckError::Tls { address, message: error.to_string() })?;
+        Ok(Box::new(Refusable::new(stream, Arc::clone(&self.refusal))))
     }
 
     /// Drives a connection until the exchange over it is done. When the connection breaks, it alone knows why.
@@ -70,18 +73,12 @@ impl Wire {
         done.map_err(|error| self.broken(&*error))
     }
 
-    /// What went wrong once there was a connection. A server refuses a client's certificate only after the client's side
-    /// of the handshake is done, so such an error arrives wrapped in those of HTTP. Of what was wrapped only the kind
-    /// and the text are left; the kind is that of every error of rustls and of no other of a connection.
+    /// What went wrong once there was a connection.
     pub(super) fn broken(&self, error: &(dyn Error + 'static)) -> CheckError {
-        let is_tls = |error: &(dyn Error + 'static)| {
-            let error = error.downcast_ref::<io::Error>();
-            error.is_some_and(|error| error.kind() == io::ErrorKind::InvalidData)
-        };
-        if self.tls.is_some() && causes(error).any(is_tls) {
-            return CheckError::Tls { address: self.address, message: message(error) };
+        match self.refusal.get() {
+            Some(refusal) => CheckError::Tls { address: self.address, message: refusal.clone() },
+            None => wrong(self.address, error),
         }
-        wrong(self.address, error)
     }
 }
 
@@ -93,15 +90,7 @@ pub(super) async fn whole(response: Response<Incoming>) -> Result<Whole, Box<dyn
 
 /// An exchange that is not HTTP as it should be.
 pub(super) fn wrong(address: SocketAddr, error: &(dyn Error + 'static)) -> CheckError {
-    CheckError::Http { address, message: message(error) }
-}
-
-fn causes<'error>(
-    error: &'error (dyn Error + 'static),
-) -> impl Iterator<Item = &'error (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| (*error).source())
-}
-
-fn message(error: &(dyn Error + 'static)) -> String {
-    causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    let causes = std::iter::successors(Some(error), |error| (*error).source());
+    let message = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    CheckError::Http { address, message }
 }

@@ -35,10 +35,10 @@ pub enum Error {
         /// The interface's name.
         name: String,
     },
-    /// The port of the bridge did not come up in time.
-    #[error("the port {name} of the bridge did not come up within {milliseconds} ms")]
-    PortNotUp {
-        /// The port's name.
+    /// The bridge or its new port did not come up in time.
+    #[error("{name} did not come up within {milliseconds} ms")]
+    NotUp {
+        /// The interface's name.
         name: String,
         /// How long it was waited for.
         milliseconds: u128,

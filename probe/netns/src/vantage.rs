@@ -10,8 +10,8 @@ use rtnetlink::{Handle, LinkUnspec, LinkVeth};
 
 use crate::namespace::{Error, Namespace};
 
-/// How long the bridge may take until its new port forwards; measured: 20 ms.
-const PORT_UP_DEADLINE: Duration = Duration::from_secs(2);
+/// How long the bridge may take until its new port forwards; measured: 20 ms, 1 s where links change all the time.
+const UP_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A network namespace joined to a bridge by a veth pair. Dropping it removes the pair with it.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Vantage {
         let namespace = Namespace::create()?;
         host.block_on(async || attach(bridge, port, &namespace).await)??;
         namespace.block_on(async || furnish(port, address, prefix, gateway).await)??;
-        host.block_on(async || wait_until_up(port).await)??;
+        host.block_on(async || wait_until_up(&[port, bridge]).await)??;
         Ok(Self { namespace })
     }
 
@@ -115,17 +115,24 @@ async fn furnish(port: &str, address: Ipv4Addr, prefix: u8, gateway: Ipv4Addr) -
     handle.route().add(route).execute().await.map_err(netlink("give the vantage its default route"))
 }
 
-async fn wait_until_up(port: &str) -> Result<(), Error> {
+/// The bridge too: one that had no port before has no carrier, and until the kernel has noticed (at most once a second)
+/// what the host sends through it is lost, its ARP replies first.
+async fn wait_until_up(names: &[&str]) -> Result<(), Error> {
     let handle = connect()?;
     let start = Instant::now();
     let mut tick = tokio::time::interval(Duration::from_millis(1));
-    while start.elapsed() < PORT_UP_DEADLINE {
-        tick.tick().await;
-        let state = link(&handle, port).await?;
-        let is_up = |attribute: &LinkAttribute| matches!(attribute, LinkAttribute::OperState(State::Up));
-        if state.attributes.iter().any(is_up) {
-            return Ok(());
+    for name in names {
+        while !is_up(&link(&handle, name).await?) {
+            if start.elapsed() > UP_DEADLINE {
+                let milliseconds = UP_DEADLINE.as_millis();
+                return Err(Error::NotUp { name: (*name).to_owned(), milliseconds });
+            }
+            tick.tick().await;
         }
     }
-    Err(Error::PortNotUp { name: port.to_owned(), milliseconds: PORT_UP_DEADLINE.as_millis() })
+    Ok(())
+}
+
+fn is_up(link: &LinkMessage) -> bool {
+    link.attributes.iter().any(|it| matches!(it, LinkAttribute::OperState(State::Up)))
 }

@@ -95,3 +95,6 @@ fn paint(word: &str, verdict: Verdict, colour: bool) -> String {
     };
     format!("\u{1b}[{code}m{word}\u{1b}[0m")
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,6 +34,8 @@ const CREATE: Duration = Duration::from_secs(10);
 /// Removal is not bounded by the check's deadline, because it must also happen when that has passed. Its slowest known
 /// case is the engine's resolver, which waits 4 s for an unanswered question before the network is torn down.
 const REMOVE: Duration = Duration::from_secs(10);
+/// The call that removes the container.
+const REMOVAL: &str = "remove the probe's container";
 /// More than the dialer can ever say about every port there is would still be a few megabytes: a bound, not a limit.
 const MOST_OUTPUT: usize = 16 * 1024 * 1024;
 
@@ -82,6 +84,19 @@ impl DockerEngine {
         answer: impl Future<Output = Result<T, Error>> + Send,
     ) -> Result<T, EngineError> {
         self.within(call, self.deadline.at_most(budget), answer).await
+    }
+
+    /// Waits for the removal of a container.
+    async fn removed(&self, id: &str) -> Result<(), EngineError> {
+        let options = WaitContainerOptionsBuilder::default().condition("removed").build();
+        let mut gone = Box::pin(self.docker.wait_container(id, Some(options)));
+        let wait = async move {
+            match gone.next().await {
+                None | Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => Ok(()),
+                Some(Err(error)) => Err(error),
+            }
+        };
+        self.within(REMOVAL, REMOVE, wait).await
     }
 
     /// Waits for `answer`, but no longer than `budget`.
@@ -158,25 +173,22 @@ impl Engine for DockerEngine {
         self.bounded("read the dialer's output", self.deadline.left(), read).await
     }
 
-    async fn remove(&self, id: &str) -> Result<(), EngineError> {
-        let call = "remove the probe's container";
-        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-        let removed = self.within(call, REMOVE, self.docker.remove_container(id, Some(options))).await;
-        match removed {
-            Err(error) if status(&error) == Some(404) => return Ok(()),
-            // The engine is already removing it, because it ended.
-            Err(error) if status(&error) == Some(409) => {}
-            other => return other,
+    async fn gone(&self, id: &str) -> bool {
+        match self.removed(id).await {
+            Err(error) => status(&error) == Some(404),
+            Ok(()) => true,
         }
-        let options = WaitContainerOptionsBuilder::default().condition("removed").build();
-        let mut gone = Box::pin(self.docker.wait_container(id, Some(options)));
-        let wait = async move {
-            match gone.next().await {
-                None | Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => Ok(()),
-                Some(Err(error)) => Err(error),
-            }
+    }
+
+    async fn remove(&self, id: &str) -> Result<(), EngineError> {
+        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+        let answer = self.docker.remove_container(id, Some(options));
+        let answer = match self.within(REMOVAL, REMOVE, answer).await {
+            // The engine is already removing it, because it ended.
+            Err(error) if status(&error) == Some(409) => self.removed(id).await,
+            other => other,
         };
-        match self.within(call, REMOVE, wait).await {
+        match answer {
             Err(error) if status(&error) == Some(404) => Ok(()),
             other => other,
         }

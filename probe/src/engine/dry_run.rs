@@ -81,6 +81,11 @@ impl<E: Engine> Engine for DryRun<E> {
         Ok(String::new())
     }
 
+    async fn gone(&self, id: &str) -> bool {
+        self.note(format!("would POST /containers/{id}/wait?condition=removed"));
+        true
+    }
+
     async fn remove(&self, id: &str) -> Result<(), EngineError> {
         self.note(format!("would DELETE /containers/{id}?force=true&v=true"));
         Ok(())

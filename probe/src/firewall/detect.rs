@@ -57,8 +57,7 @@ fn from_ufw_conf(conf: &str) -> Firewall {
     let enabled = conf
         .lines()
         .filter_map(|line| line.split('#').next()?.split_once('='))
-        .filter(|(key, _)| key.trim() == "ENABLED")
-        .next_back()
+        .rfind(|(key, _)| key.trim() == "ENABLED")
         .is_some_and(|(_, value)| value.trim().trim_matches(['"', '\'']).eq_ignore_ascii_case("yes"));
     if enabled {
         let known_from = format!("enabled in {UFW_CONF}, not verified");

@@ -93,8 +93,10 @@ pub async fn run<T>(
     let id = match create(engine, spec).await {
         Ok(id) => id,
         Err(trouble) => {
-            // An engine that gave no answer may still have created it; one that refused has not.
-            let refused = matches!(trouble.engine(), Some(EngineTrouble::Refused { .. }));
+            // An engine that gave no answer may still have created it; one that refused has not, and an image is only
+            // looked for after a refusal.
+            let refused = matches!(trouble, Trouble::Image(_))
+                || matches!(trouble.engine(), Some(EngineTrouble::Refused { .. }));
             let left = if refused { None } else { engine.remove(&spec.name).await.err() };
             return Run { output: Err(trouble), after: after(), left };
         }
@@ -107,7 +109,10 @@ pub async fn run<T>(
         () = interrupt.raised() => Err(Trouble::Interrupted),
     };
     let after = after();
-    let left = engine.remove(&id).await.err();
+    // A dialer that has spoken ends by itself, and its container with it. To ask for more would only make the engine
+    // log an error.
+    let ended = output.is_ok() && engine.gone(&id).await;
+    let left = if ended { None } else { engine.remove(&id).await.err() };
     Run { output, after, left }
 }
 

@@ -1,0 +1,169 @@
+//! A host as OpenShell's users have it: engine, network, gateway and proxy, and the probe as a program in it.
+
+use std::process::Output;
+
+use anyhow::{Context, Result, ensure};
+use harness::service::{Gateway, OllamaProxy, Service};
+use harness::{Engine, Host, HostCommand, Network, NetworkInfo, Posture};
+use probe::{Cause, Report, TargetReport, Verdict};
+
+use crate::programs;
+
+/// The gateway's port and the proxy's.
+pub const GATEWAY: u16 = 8080;
+/// See [`GATEWAY`].
+pub const PROXY: u16 = 11435;
+
+/// Where the probe is inside a host.
+pub const PROBE: &str = "/usr/local/bin/openshell-probe";
+
+/// A running host with the network, and the services unless they are stopped.
+pub struct Lab {
+    /// The host.
+    pub host: Host,
+    /// `openshell-docker` on it.
+    pub network: NetworkInfo,
+    /// The gateway, on 127.0.0.1 and on the bridge.
+    pub gateway: Option<Service>,
+    /// The Ollama proxy, on the wildcard.
+    pub proxy: Option<Service>,
+}
+
+/// What the probe said, in both forms. Both are asked for at once, which also shows that two checks do not disturb each
+/// other.
+pub struct Answer {
+    /// The exit code of both.
+    pub code: i32,
+    /// The JSON form.
+    pub report: Report,
+    /// The form for people.
+    pub text: String,
+}
+
+impl Lab {
+    /// A host with network, gateway and proxy, and no firewall.
+    ///
+    /// # Errors
+    /// When a part does not start.
+    pub async fn start() -> Result<Self> {
+        let mut lab = Self::without_services().await?;
+        lab.gateway = Some(Gateway::on(lab.network.gateway).start(&lab.host).await?);
+        lab.proxy = Some(OllamaProxy::new().start(&lab.host).await?);
+        Ok(lab)
+    }
+
+    /// A host with the network only.
+    ///
+    /// # Errors
+    /// When a part does not start.
+    pub async fn without_services() -> Result<Self> {
+        let host = host_with_probe().await?;
+        let network = host.engine()?.create_network(&Network::openshell_docker()).await?;
+        Ok(Self { host, network, gateway: None, proxy: None })
+    }
+
+    /// Gives the host a posture, and proves it.
+    ///
+    /// # Errors
+    /// When it is not in force.
+    pub async fn apply(&self, posture: impl Into<Posture>) -> Result<()> {
+        Ok(self.host.apply(&posture.into(), &self.network).await?)
+    }
+
+    /// `openshell-probe check` with both ports required.
+    ///
+    /// # Errors
+    /// When the two forms disagree or the report cannot be read.
+    pub async fn check(&self) -> Result<Answer> {
+        self.check_with(&["--port", "8080=gateway", "--port", "11435=ollama-proxy"]).await
+    }
+
+    /// `openshell-probe check` with these arguments.
+    ///
+    /// # Errors
+    /// When the two forms disagree or the report cannot be read.
+    pub async fn check_with(&self, arguments: &[&str]) -> Result<Answer> {
+        check_by(|| self.host.command(PROBE), arguments).await
+    }
+}
+
+/// A host with an engine and the probe, and no network.
+///
+/// # Errors
+/// When the probe is stale or the host does not boot.
+pub async fn host_with_probe() -> Result<Host> {
+    let probe = programs::probe()?;
+    Ok(Host::builder().engine(Engine::Docker).bind(probe, PROBE).start().await?)
+}
+
+/// `check` in both forms at once, by a command for the probe that may run as somebody or with some environment.
+///
+/// # Errors
+/// When the two forms disagree or the report cannot be read.
+pub async fn check_by<'host>(command: impl Fn() -> HostCommand<'host>, arguments: &[&str]) -> Result<Answer> {
+    let run = |format: &str| {
+        command().arg("check").args(arguments.iter().copied()).args(["--format", format]).output()
+    };
+    let (json, text) = tokio::try_join!(run("json"), run("text"))?;
+    let said = |output: &Output| {
+        let part = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        format!("{}\n{}", part(&output.stdout), part(&output.stderr))
+    };
+    let code = json.status.code().with_context(|| format!("the probe was killed: {}", said(&json)))?;
+    ensure!(text.status.code() == Some(code), "{}\nand\n{}", said(&json), said(&text));
+    let report: Report = serde_json::from_slice(&json.stdout).with_context(|| said(&json))?;
+    ensure!(
+        i32::from(report.exit_code) == code,
+        "exit code {code}, and the report says {}",
+        report.exit_code
+    );
+    Ok(Answer { code, report, text: String::from_utf8(text.stdout)? })
+}
+
+impl Answer {
+    /// The answer about a port.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn target(&self, port: u16) -> &TargetReport {
+        let found = self.report.targets.iter().find(|target| target.port == port);
+        found.unwrap_or_else(|| panic!("no answer about {port}:\n{}", self.text))
+    }
+
+    /// The verdict and the cause of a port.
+    #[must_use]
+    pub fn of(&self, port: u16) -> (Verdict, Option<Cause>) {
+        let target = self.target(port);
+        (target.verdict, target.cause)
+    }
+
+    /// The command that opens a port, which the text has to print as the report has it.
+    ///
+    /// # Panics
+    /// When there is none, or the text does not print it on a line of its own.
+    #[must_use]
+    pub fn remedy(&self, port: u16) -> Vec<String> {
+        let remedy = self.target(port).remedy.as_ref();
+        let remedy = remedy.unwrap_or_else(|| panic!("no remedy for {port}:\n{}", self.text));
+        let line = format!("hint: {}", remedy.argv.join(" "));
+        assert!(self.text.lines().any(|it| it == line), "{line:?} is not in:\n{}", self.text);
+        remedy.argv.clone()
+    }
+
+    /// No word of it makes a reader think of a firewall, and no command touches one.
+    ///
+    /// # Panics
+    /// When one does.
+    pub fn blames_no_firewall(&self) {
+        for target in &self.report.targets {
+            assert!(target.remedy.is_none(), "{target:#?}");
+            let said = format!("{} {}", target.summary, target.hints.join(" ")).to_lowercase();
+            for word in ["firewall", "ufw", "iptables", "nft", "drops what", "blocked"] {
+                assert!(!said.contains(word), "{word:?} in: {said}");
+            }
+        }
+        let text = self.text.to_lowercase();
+        assert!(!text.contains("ufw") && !text.contains("iptables"), "{}", self.text);
+    }
+}

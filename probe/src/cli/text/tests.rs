@@ -1,0 +1,168 @@
+//! What people and machines are shown, pinned.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::*;
+use crate::check::{Checked, Request};
+use crate::dial::{Dial, Icmp, Outcome, TcpState};
+use crate::engine::{ChosenBy, Endpoint, EngineInfo, IpamEntry, NetworkFacts};
+use crate::evidence::{Evidence, PortEvidence, Trouble};
+use crate::firewall::{Firewall, Tool};
+use crate::listeners::Listener;
+use crate::standpoint::Standpoint;
+use crate::target::Target;
+use crate::vantage::{Neighbour, Resolution};
+
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 18, 0, 1);
+
+fn dial(port: u16, outcome: Outcome, elapsed_us: u64) -> Dial {
+    let tcp = Some(TcpState { state: 2, retransmits: 3, rtt_us: 0 });
+    let local = Some(Ipv4Addr::new(172, 18, 0, 2));
+    Dial { address: GATEWAY, port, local, outcome, elapsed_us, icmp: Vec::new(), tcp }
+}
+
+fn port(target: Target, sandbox: Option<Dial>, listens_on: Option<&str>) -> PortEvidence {
+    let listener = listens_on.map(|address| Listener {
+        address: address.parse().unwrap(),
+        port: target.port,
+        v6_only: false,
+        interface: 0,
+        inode: 4711,
+        uid: 1000,
+        queued: 0,
+        queue_limit: 128,
+    });
+    let listeners: Vec<Listener> = listener.into_iter().collect();
+    PortEvidence {
+        target,
+        sandbox,
+        host: None,
+        listeners_before: Some(listeners.clone()),
+        listeners_after: Some(listeners),
+    }
+}
+
+fn evidence(ports: Vec<PortEvidence>) -> Evidence {
+    Evidence {
+        endpoint: Some(Endpoint {
+            url: "unix:///var/run/docker.sock".to_owned(),
+            chosen_by: ChosenBy::LocalSocket,
+        }),
+        engine: Some(EngineInfo { version: "26.1.5".to_owned(), ..EngineInfo::default() }),
+        network: Some(NetworkFacts {
+            id: "0123456789abcdef".to_owned(),
+            name: "openshell-docker".to_owned(),
+            driver: "bridge".to_owned(),
+            ipam: vec![IpamEntry {
+                subnet: Some("172.18.0.0/16".to_owned()),
+                gateway: Some("172.18.0.1".to_owned()),
+            }],
+            ..NetworkFacts::default()
+        }),
+        route: Some(Route::BridgeGateway { address: GATEWAY }),
+        standpoint: Some(Standpoint::EngineHost { interface: "br-0123456789ab".to_owned(), index: 7 }),
+        resolution: Some(Resolution {
+            alias: "host.openshell.internal".to_owned(),
+            addresses: vec![IpAddr::V4(GATEWAY)],
+            error: None,
+            elapsed_us: 25,
+        }),
+        next_hop: Some(Neighbour { address: GATEWAY, complete: true, device: "eth0".to_owned() }),
+        ports,
+        trouble: None,
+    }
+}
+
+fn report(evidence: Evidence, firewall: Option<Firewall>, root: bool) -> Report {
+    let request = Request { environment: crate::engine::Environment::default(), ..Request::default() };
+    let checked = Checked { evidence, warnings: Vec::new() };
+    Report { build_id: "0".repeat(16), ..Report::new(&request, checked, firewall, root) }
+}
+
+fn targets() -> [Target; 2] {
+    Target::defaults().try_into().unwrap()
+}
+
+fn ufw(verified: bool) -> Option<Firewall> {
+    let known_from =
+        if verified { "its chains are in the kernel" } else { "enabled in /etc/ufw/ufw.conf, not verified" };
+    Some(Firewall { tool: Tool::Ufw, verified, known_from: known_from.to_owned() })
+}
+
+fn brev() -> Evidence {
+    let [gateway, proxy] = targets();
+    evidence(vec![
+        port(gateway, Some(dial(8080, Outcome::TimedOut, 3_500_400)), Some("172.18.0.1")),
+        port(proxy, Some(dial(11435, Outcome::TimedOut, 3_500_400)), Some("0.0.0.0")),
+    ])
+}
+
+#[test]
+fn ufw_drops_both_ports() {
+    let report = report(brev(), ufw(false), false);
+    assert_eq!(report.exit_code, 1);
+    insta::assert_snapshot!(render(&report, false));
+    assert_eq!(
+        report.targets[0].remedy.as_ref().unwrap().text,
+        "sudo ufw allow from 172.18.0.0/16 to 172.18.0.1 port 8080 proto tcp"
+    );
+}
+
+#[test]
+fn the_json_form_of_a_drop() {
+    let report = report(brev(), ufw(true), true);
+    let json = serde_json::to_string_pretty(&report).unwrap();
+    insta::assert_snapshot!(json);
+    let read: Report = serde_json::from_str(&json).unwrap();
+    assert_eq!(read, report);
+}
+
+#[test]
+fn one_port_is_reachable_and_the_other_refused_by_a_firewall() {
+    let [gateway, proxy] = targets();
+    let mut refused = dial(11435, Outcome::Failed { errno: 111, name: "ECONNREFUSED".to_owned() }, 300);
+    refused.icmp =
+        vec![Icmp { errno: 111, origin: 2, kind: 3, code: 3, offender: Some(IpAddr::V4(GATEWAY)) }];
+    let evidence = evidence(vec![
+        port(gateway, Some(dial(8080, Outcome::Connected, 250)), Some("172.18.0.1")),
+        port(proxy, Some(refused), Some("0.0.0.0")),
+    ]);
+    let iptables = Firewall {
+        tool: Tool::Iptables,
+        verified: true,
+        known_from: "no UFW chain in the kernel".to_owned(),
+    };
+    insta::assert_snapshot!(render(&report(evidence, Some(iptables), true), false));
+}
+
+#[test]
+fn without_a_firewall_at_fault_none_is_named() {
+    let [mut gateway, proxy] = targets();
+    gateway.required = true;
+    let refused = Outcome::Failed { errno: 111, name: "ECONNREFUSED".to_owned() };
+    let evidence = evidence(vec![
+        port(gateway, Some(dial(8080, refused, 300)), Some("127.0.0.1")),
+        port(proxy, None, None),
+    ]);
+    let report = report(evidence, ufw(true), true);
+    assert_eq!((report.firewall.as_ref(), report.exit_code), (None, 1));
+    insta::assert_snapshot!(render(&report, false));
+}
+
+#[test]
+fn a_missing_network() {
+    let mut evidence = evidence(targets().map(|target| port(target, None, None)).to_vec());
+    evidence.trouble = Some(Trouble::NetworkNotFound { name: "openshell-docker".to_owned() });
+    (evidence.network, evidence.route, evidence.standpoint) = (None, None, None);
+    let report = report(evidence, None, false);
+    assert_eq!(report.exit_code, 3);
+    insta::assert_snapshot!(render(&report, false));
+}
+
+#[test]
+fn colour_marks_the_verdict_only() {
+    let coloured = render(&report(brev(), ufw(true), true), true);
+    assert!(coloured.contains("\u{1b}[31mtcp_failed (dropped)\u{1b}[0m: no answer"), "{coloured}");
+    let plain = coloured.replace("\u{1b}[31m", "").replace("\u{1b}[0m", "");
+    assert_eq!(plain, render(&report(brev(), ufw(true), true), false));
+}
