@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::Result;
 use clap::Parser;
-use harness::{Engine, Host};
+use harness::{Engine, Host, Image};
 
 #[derive(Parser)]
 struct Arguments {
@@ -20,6 +20,9 @@ struct Arguments {
     /// Give them an engine.
     #[arg(long)]
     engine: bool,
+    /// The image; `machine` is the machine's own userland.
+    #[arg(long, default_value = "debian-13")]
+    image: String,
     /// Start that many children that outlive this program, at any time during the boots.
     #[arg(long, default_value_t = 0)]
     children: usize,
@@ -29,6 +32,8 @@ struct Arguments {
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let engine = if arguments.engine { Engine::Docker } else { Engine::None };
+    let image =
+        if arguments.image == "machine" { Image::machine()? } else { Image::named(&arguments.image)? };
     let children = std::thread::spawn(move || {
         for _ in 0..arguments.children {
             // It holds whatever it inherits until its test ends it.
@@ -45,8 +50,10 @@ async fn main() -> Result<()> {
     });
     let boots: Vec<_> = (0..arguments.hosts)
         .map(|number| {
+            let image = image.clone();
             tokio::spawn(async move {
                 Host::builder()
+                    .image(image)
                     .name(format!("killed-{number}"))
                     .engine(engine)
                     .on_step(move |step| say(&format!("{number} {step}")))

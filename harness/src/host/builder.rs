@@ -107,8 +107,8 @@ impl HostBuilder {
     /// When a step fails. Nothing of the host is left then.
     pub async fn start(self) -> Result<Host, BootError> {
         let steps = Steps { observer: self.observer.clone(), stop_at: stop_at()? };
-        let boot = self.boot(steps.stop_at)?;
         machine::check_can_boot(self.engine)?;
+        let boot = self.boot(steps.stop_at)?;
         // Folders that a killed keeper left behind go now; another creator may be at it, so they are locked.
         if let Ok(_lock) = Cache::open()?.lock("cgroups") {
             let _ = cgroup::sweep();

@@ -60,7 +60,7 @@ fn from_ufw_conf(conf: &str) -> Firewall {
         .rfind(|(key, _)| key.trim() == "ENABLED")
         .is_some_and(|(_, value)| value.trim().trim_matches(['"', '\'']).eq_ignore_ascii_case("yes"));
     if enabled {
-        let known_from = format!("enabled in {UFW_CONF}, not verified");
+        let known_from = "enabled in ufw.conf, not verified".to_owned();
         Firewall { tool: Tool::Ufw, verified: false, known_from }
     } else {
         let known_from = format!("UFW is not enabled in {UFW_CONF}; the rules were not read");

@@ -85,7 +85,7 @@ fn targets() -> [Target; 2] {
 
 fn ufw(verified: bool) -> Option<Firewall> {
     let known_from =
-        if verified { "its chains are in the kernel" } else { "enabled in /etc/ufw/ufw.conf, not verified" };
+        if verified { "its chains are in the kernel" } else { "enabled in ufw.conf, not verified" };
     Some(Firewall { tool: Tool::Ufw, verified, known_from: known_from.to_owned() })
 }
 
