@@ -92,8 +92,19 @@ impl Lab {
 /// # Errors
 /// When the probe is stale or the host does not boot.
 pub async fn host_with_probe() -> Result<Host> {
-    let probe = programs::probe()?;
-    Ok(Host::builder().engine(Engine::Docker).bind(probe, PROBE).start().await?)
+    host_with_probe_and(&[]).await
+}
+
+/// The same with other programs of the machine, each with the place where the host sees it.
+///
+/// # Errors
+/// When the probe is stale or the host does not boot.
+pub async fn host_with_probe_and(programs: &[(&str, &str)]) -> Result<Host> {
+    let mut builder = Host::builder().engine(Engine::Docker).bind(programs::probe()?, PROBE);
+    for (source, target) in programs {
+        builder = builder.bind(source, target);
+    }
+    Ok(builder.start().await?)
 }
 
 /// `check` in both forms at once, by a command for the probe that may run as somebody or with some environment.

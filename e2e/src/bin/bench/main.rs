@@ -1,0 +1,182 @@
+//! The benchmarks: medians and ratios of one run, as a table and as JSON.
+//!
+//! `scripts/bench` runs it as root with release builds.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark's result is what it prints")]
+
+mod by_hand;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use bollard::query_parameters::ListImagesOptions;
+use clap::Parser;
+use e2e::lab::{Lab, PROBE};
+use harness::{Engine, Host, Posture};
+use serde::Serialize;
+
+#[derive(Parser)]
+struct Arguments {
+    /// How often each is measured.
+    #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u32).range(3..))]
+    rounds: u32,
+    /// Write the results there as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// The seconds that the core matrix took, measured by the caller.
+    #[arg(long, value_name = "SECONDS")]
+    matrix: Option<f64>,
+}
+
+/// One figure and what it may be.
+#[derive(Serialize)]
+struct Figure {
+    name: &'static str,
+    /// In the unit that `unit` names; a ratio has none.
+    value: f64,
+    unit: &'static str,
+    /// What the value may be at most.
+    limit: f64,
+    within: bool,
+    /// The medians that it is made of, in words.
+    from: String,
+}
+
+impl Figure {
+    fn new(name: &'static str, value: f64, unit: &'static str, limit: f64, from: String) -> Self {
+        let value = (value * 1000.0).round() / 1000.0;
+        Self { name, value, unit, limit, within: value <= limit, from }
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let mut figures = vec![
+        boot(arguments.rounds).await?,
+        both_ports(arguments.rounds).await?,
+        dropped_port(arguments.rounds).await?,
+        idle_memory().await?,
+    ];
+    if let Some(seconds) = arguments.matrix {
+        let from = "20 cases, cargo nextest on this machine's cores".to_owned();
+        figures.push(Figure::new("core matrix", seconds, "s", 150.0, from));
+    }
+    println!("{:44} {:>9} {:>9}  from", "figure", "value", "at most");
+    for figure in &figures {
+        let mark = if figure.within { "" } else { "  <-- over" };
+        let value = format!("{:.2} {}", figure.value, figure.unit);
+        let limit = format!("{:.2} {}", figure.limit, figure.unit);
+        println!("{:44} {:>9} {:>9}  {}{mark}", figure.name, value.trim(), limit.trim(), figure.from);
+    }
+    if let Some(file) = &arguments.json {
+        let text = serde_json::to_string_pretty(&figures)? + "\n";
+        std::fs::write(file, text).with_context(|| file.display().to_string())?;
+    }
+    let within = figures.iter().all(|figure| figure.within);
+    Ok(if within { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn median(mut times: Vec<Duration>) -> f64 {
+    times.sort();
+    times[times.len() / 2].as_secs_f64()
+}
+
+fn progress(what: &str) {
+    eprintln!("==> {what}");
+}
+
+/// A host with its engine answering, against the same daemons started by hand in the same image. The two take turns.
+async fn boot(rounds: u32) -> Result<Figure> {
+    progress("boot: a host, and the same daemons by hand");
+    let (mut hosts, mut hand, mut alone) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let start = Instant::now();
+        let host = Host::builder().engine(Engine::Docker).start().await?;
+        hosts.push(start.elapsed());
+        host.shutdown().await?;
+        hand.push(by_hand::start(by_hand::Containerd::Beside).await?);
+        alone.push(by_hand::start(by_hand::Containerd::OfDockerd).await?);
+    }
+    let (host, hand, alone) = (median(hosts), median(hand), median(alone));
+    let from =
+        format!("{host:.3} s ÷ {hand:.3} s by hand ({alone:.3} s when dockerd starts containerd itself)");
+    Ok(Figure::new("boot with the engine answering ÷ by hand", host / hand, "", 1.15, from))
+}
+
+/// A check of two open ports, against two runs of the dialer by the engine's client.
+async fn both_ports(rounds: u32) -> Result<Figure> {
+    progress("check: both ports open, and two docker run of the dialer");
+    let lab = Lab::start().await?;
+    lab.check().await?;
+    let images = lab.host.engine()?.client().list_images(None::<ListImagesOptions>).await?;
+    let image = images.first().context("the probe left no image")?.id.clone();
+    let alias = format!("host.openshell.internal:{}", lab.network.gateway);
+    let (mut checks, mut runs) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let start = Instant::now();
+        let check = lab.host.command(PROBE).args(["check", "--port", "8080", "--port", "11435"]);
+        check.run().await?;
+        checks.push(start.elapsed());
+        let start = Instant::now();
+        for port in ["8080", "11435"] {
+            lab.host
+                .command("docker")
+                .args(["run", "--rm", "--network", "openshell-docker", "--add-host", &alias, &image])
+                .args(["host.openshell.internal", "2000", "3500", port])
+                .run()
+                .await?;
+        }
+        runs.push(start.elapsed());
+    }
+    let (check, run) = (median(checks), median(runs));
+    let from = format!("{check:.3} s ÷ {run:.3} s");
+    Ok(Figure::new("both ports open ÷ two docker run --rm", check / run, "", 0.6, from))
+}
+
+/// What a check of a dropped port takes above its time-out.
+async fn dropped_port(rounds: u32) -> Result<Figure> {
+    progress("check: a dropped port");
+    let lab = Lab::start().await?;
+    lab.apply(Posture::drop_port(8080)).await?;
+    lab.check().await?;
+    let mut times = Vec::new();
+    for _ in 0..rounds {
+        let start = Instant::now();
+        let output =
+            lab.host.command(PROBE).args(["check", "--port", "8080", "--timeout", "3.5s"]).output().await?;
+        times.push(start.elapsed());
+        ensure!(output.status.code() == Some(1), "{output:?}");
+    }
+    let time = median(times);
+    let from = format!("{time:.3} s with a time-out of 3.5 s");
+    Ok(Figure::new("dropped port above its time-out", time - 3.5, "s", 0.6, from))
+}
+
+/// What idle hosts take of the machine's memory.
+async fn idle_memory() -> Result<Figure> {
+    const HOSTS: u32 = 8;
+    progress("memory: eight idle hosts");
+    // What is mapped and cached once for all is there before the first reading.
+    let warm = Host::builder().engine(Engine::Docker).start().await?;
+    let before = available_kib()?;
+    let mut hosts = Vec::new();
+    for _ in 0..HOSTS {
+        hosts.push(Host::builder().engine(Engine::Docker).start().await?);
+    }
+    let used = before.saturating_sub(available_kib()?) as f64 / 1024.0 / f64::from(HOSTS);
+    for host in hosts {
+        host.shutdown().await?;
+    }
+    warm.shutdown().await?;
+    let from = format!("MemAvailable before and after {HOSTS} hosts with dockerd");
+    Ok(Figure::new("idle host with its engine", used, "MiB", 60.0, from))
+}
+
+fn available_kib() -> Result<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:")).context("MemAvailable")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
