@@ -1,6 +1,6 @@
 //! The programs under test.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -32,7 +32,12 @@ fn find(name: &str, variable: &str, expected: &str) -> Result<PathBuf> {
             folder.join(name)
         }
     };
-    let output = Command::new(&path)
+    refuse_stale(&path, expected)?;
+    Ok(path)
+}
+
+fn refuse_stale(path: &Path, expected: &str) -> Result<()> {
+    let output = Command::new(path)
         .arg("build-id")
         .output()
         .with_context(|| format!("run {}\nhint: cargo build --workspace --bins", path.display()))?;
@@ -43,5 +48,22 @@ fn find(name: &str, variable: &str, expected: &str) -> Result<PathBuf> {
         path.display(),
         found.trim(),
     );
-    Ok(path)
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_of_other_sources_is_refused() {
+        // It prints what it is told to, `build-id`, and so has the build id `build-id`.
+        let echo = Path::new("/bin/echo");
+        refuse_stale(echo, "build-id").unwrap();
+        let error = refuse_stale(echo, env!("OPENSHELL_PROBE_BUILD_ID")).unwrap_err().to_string();
+        assert!(error.contains("was built from other sources"), "{error}");
+        assert!(
+            refuse_stale(Path::new("/missing"), "x").unwrap_err().to_string().contains("hint: cargo build")
+        );
+    }
 }

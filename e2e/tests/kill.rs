@@ -158,3 +158,46 @@ fn nothing_is_left_of_hosts_that_are_shut_down() {
     let left = remains::since(&before, Duration::ZERO);
     assert!(left.is_empty(), "left behind: {left:#?}");
 }
+
+/// When a keeper is killed too, nobody removes its empty control groups: the next start does, and touches nobody else's.
+#[tokio::test]
+async fn what_a_killed_keeper_leaves_is_swept_at_the_next_start() {
+    let before = remains::of_hosts();
+    let mut creator = Creator::start(&["--engine"], None);
+    assert!(creator.follow(BOOT_PATIENCE, |line| line == "up"), "the hosts never came up");
+    let during = remains::of_hosts();
+    let keepers = during.difference(&before).filter_map(|line| {
+        let (pid, command) = line.strip_prefix("process ")?.split_once(' ')?;
+        command.starts_with("openshell-harness-keeper").then(|| pid.parse().ok())?
+    });
+    let mut killed = 0;
+    for keeper in keepers {
+        killed += usize::from(kill(Pid::from_raw(keeper), Signal::SIGKILL).is_ok());
+    }
+    assert!(killed >= HOSTS, "{killed} keepers");
+    creator.process.kill().unwrap();
+    creator.process.wait().unwrap();
+    // The processes have gone with their keepers; the folders have nobody.
+    let start = Instant::now();
+    let left = loop {
+        let left: Vec<String> = remains::of_hosts().difference(&before).cloned().collect();
+        if left.iter().all(|line| line.starts_with("control group")) || start.elapsed() > END_PATIENCE {
+            break left;
+        }
+    };
+    assert!(left.iter().all(|line| line.starts_with("control group")), "{left:#?}");
+    let of_a_host = left.iter().find(|line| line.contains("/openshell-harness.")).unwrap();
+    let folder = std::path::Path::new(of_a_host.strip_prefix("control group ").unwrap());
+    let parent = folder.ancestors().find(|it| !it.to_string_lossy().contains("/openshell-harness.")).unwrap();
+    let others =
+        ["openshell-harness.somebody", "openshell-harnesses", "another"].map(|name| parent.join(name));
+    for other in &others {
+        std::fs::create_dir(other).unwrap();
+    }
+    let host = harness::Host::builder().start().await.unwrap();
+    host.shutdown().await.unwrap();
+    let kept = others.iter().filter(|other| std::fs::remove_dir(other).is_ok()).count();
+    assert_eq!(kept, others.len(), "somebody else's folder was removed");
+    let left = remains::since(&before, END_PATIENCE);
+    assert!(left.is_empty(), "left behind: {left:#?}");
+}

@@ -27,7 +27,14 @@ async fn the_machine_is_as_it_was_after_a_host_with_everything() -> Result<()> {
     // What cargo and the test runner write beside the suite is theirs.
     let allowed = ["CARGO_HOME", "CARGO_TARGET_DIR"].map(std::env::var_os).into_iter().flatten();
     let allowed: Vec<_> = allowed.map(Into::into).chain(["/root".into()]).collect();
-    let differences = before.differences(&Fingerprint::take()?, &allowed)?;
+    // What other programs of a machine make for a moment is gone at the second look; what a host left is not.
+    let mut differences = Vec::new();
+    for _ in 0..3 {
+        differences = before.differences(&Fingerprint::take()?, &allowed)?;
+        if differences.is_empty() {
+            break;
+        }
+    }
     assert!(differences.is_empty(), "{differences:#?}");
     Ok(())
 }

@@ -117,6 +117,31 @@ async fn the_root_of_a_host_may_not_touch_the_machine() -> Result {
     Ok(())
 }
 
+/// The keeper and the init hold the control socket, the events and the log, whatever their creator has open.
+#[tokio::test]
+async fn a_host_inherits_no_descriptor() -> Result {
+    let folder = tempfile::tempdir()?;
+    let file = std::fs::File::create(folder.path().join("inheritable"))?;
+    // Unlike the standard library's, this duplicate is not close-on-exec.
+    let inheritable = nix::unistd::dup(&file)?;
+    let host = Host::builder().start().await?;
+    let init = host.init_pid();
+    let status = std::fs::read_to_string(format!("/proc/{init}/status"))?;
+    let keeper = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim();
+    for process in [keeper, &init.to_string()] {
+        for descriptor in std::fs::read_dir(format!("/proc/{process}/fd"))? {
+            let target = std::fs::read_link(descriptor?.path())?;
+            let target = target.to_string_lossy();
+            let own = ["socket:", "pipe:", "anon_inode:[signalfd]", "/memfd:openshell-harness-log"];
+            assert!(own.iter().any(|own| target.starts_with(own)), "{process} holds {target}");
+        }
+        let session = nix::unistd::getsid(Some(Pid::from_raw(process.parse()?)))?;
+        assert_ne!(session, nix::unistd::getsid(None)?, "{process} is in its creator's session");
+    }
+    drop(inheritable);
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_command_is_captured_and_its_failure_tells_what_it_said() -> Result {
     let host = Host::builder().start().await?;

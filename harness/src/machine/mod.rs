@@ -51,8 +51,22 @@ pub fn missing_modules(engine: Engine) -> Vec<String> {
         // This kernel loads no modules at all.
         return Vec::new();
     };
+    let release = nix::sys::utsname::uname()
+        .map(|name| name.release().to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let loadable = fs::read_to_string(format!("/lib/modules/{release}/modules.dep")).unwrap_or_default();
+    missing(engine, &loaded, &loadable)
+}
+
+/// `loaded` is `/proc/modules`, `loadable` is `modules.dep`: what is in neither is built in or not there at all.
+fn missing(engine: Engine, loaded: &str, loadable: &str) -> Vec<String> {
     let loaded: BTreeSet<&str> = loaded.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    let loadable = loadable_modules();
+    let name = |line: &str| {
+        let file = line.split(':').next()?.rsplit('/').next()?;
+        // `nf_tables.ko.xz`; a file may spell `-` what the kernel lists as `_`.
+        Some(file.split(".ko").next()?.replace('-', "_"))
+    };
+    let loadable: BTreeSet<String> = loadable.lines().filter_map(name).collect();
     let needed = FOR_A_HOST.iter().chain(match engine {
         Engine::None => &[][..],
         Engine::Docker => &FOR_AN_ENGINE[..],
@@ -63,19 +77,6 @@ pub fn missing_modules(engine: Engine) -> Vec<String> {
         .collect()
 }
 
-fn loadable_modules() -> BTreeSet<String> {
-    let release = nix::sys::utsname::uname()
-        .map(|name| name.release().to_string_lossy().into_owned())
-        .unwrap_or_default();
-    let list = fs::read_to_string(format!("/lib/modules/{release}/modules.dep")).unwrap_or_default();
-    let name = |line: &str| {
-        let file = line.split(':').next()?.rsplit('/').next()?;
-        // `nf_tables.ko.xz`; a file may spell `-` what the kernel lists as `_`.
-        Some(file.split(".ko").next()?.replace('-', "_"))
-    };
-    list.lines().filter_map(name).collect()
-}
-
 /// Whether a host can be made here at all.
 pub(crate) fn check_can_boot(engine: Engine) -> Result<(), BootError> {
     if !nix::unistd::geteuid().is_root() {
@@ -83,4 +84,25 @@ pub(crate) fn check_can_boot(engine: Engine) -> Result<(), BootError> {
     }
     let missing = missing_modules(engine);
     if missing.is_empty() { Ok(()) } else { Err(BootError::MissingModules { missing }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_that_could_be_loaded_and_is_not_is_missing() {
+        let loaded = "overlay 212992 0 - Live 0x0\nbridge 421888 1 br_netfilter, Live 0x0\n";
+        let loadable = "kernel/fs/overlayfs/overlay.ko.xz:\nkernel/net/bridge/bridge.ko.xz: kernel/llc.ko.xz\n\
+                        kernel/drivers/net/veth.ko.xz:\nkernel/net/netfilter/nf-tables.ko:\n";
+        assert_eq!(missing(Engine::Docker, loaded, loadable), ["nf_tables", "veth"]);
+        assert_eq!(missing(Engine::None, loaded, loadable), Vec::<String>::new());
+        assert_eq!(missing(Engine::None, "", loadable), ["overlay"]);
+    }
+
+    #[test]
+    fn the_error_names_the_command() {
+        let error = BootError::MissingModules { missing: vec!["veth".into(), "bridge".into()] };
+        assert!(error.to_string().ends_with("hint: sudo modprobe -a veth bridge"), "{error}");
+    }
 }
