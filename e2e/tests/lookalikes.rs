@@ -280,6 +280,20 @@ async fn a_bridge_that_is_down_is_a_link_and_no_firewall() -> Result<()> {
     Ok(())
 }
 
+/// A drop is called so when a repeated SYN stays unanswered, and a time-out of 200 ms ends before the first repetition.
+#[tokio::test]
+async fn a_time_out_that_is_too_short_accuses_nobody() -> Result<()> {
+    let lab = Lab::start().await?;
+    lab.apply(Ufw::brev()).await?;
+    let answer = lab.check_with(&[&BOTH[..], &["--timeout", "200ms"]].concat()).await?;
+    for port in [GATEWAY, PROXY] {
+        assert_eq!(answer.of(port), (Verdict::TcpFailed, Some(Cause::Undetermined)), "{}", answer.text);
+    }
+    assert!(answer.text.contains("hint: give it more time: --timeout 3.5s"), "{}", answer.text);
+    answer.blames_no_firewall();
+    Ok(())
+}
+
 /// The engine is another host's, reached over TCP. Here, a network of the same name has the same address, and somebody
 /// answers at it: nothing that is seen here says anything about the engine's host.
 #[rstest]

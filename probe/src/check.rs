@@ -27,7 +27,7 @@ pub struct Request {
     pub alias: String,
     /// The ports, each at most once.
     pub targets: Vec<Target>,
-    /// How long one dial may take. Below 3.1 s an address that does not answer ARP looks like a drop.
+    /// How long one dial may take. TCP repeats itself after 1 s; no silence that is shorter is called a drop.
     pub timeout: Duration,
     /// How long everything may take, except the removal of the container.
     pub deadline: Duration,

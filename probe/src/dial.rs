@@ -85,6 +85,12 @@ const UNREACHABLE: u8 = 3;
 const ORIGIN_ICMP: u8 = 2;
 
 impl Dial {
+    /// Whether the kernel has repeated the SYN at least once.
+    #[must_use]
+    pub fn was_repeated(&self) -> bool {
+        self.tcp.is_some_and(|tcp| tcp.retransmits > 0)
+    }
+
     /// The ICMP refusal that another machine sent, if one did. The kernel's own notice that an address cannot be
     /// resolved has the dialler's address as its offender and is none.
     #[must_use]

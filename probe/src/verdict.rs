@@ -209,7 +209,8 @@ fn seen_from_the_host(
     let contradicted = host.is_some_and(|dial| dial.outcome.is_error("ECONNREFUSED"));
     match &dial.outcome {
         _ if contradicted => Cause::Undetermined,
-        Outcome::TimedOut => Cause::Dropped,
+        // A single SYN may have met a busy moment. What stays unanswered when it is repeated (first after 1 s) is dropped.
+        Outcome::TimedOut if dial.was_repeated() => Cause::Dropped,
         outcome if outcome.is_error("ECONNREFUSED") => Cause::Rejected,
         _ => Cause::Undetermined,
     }

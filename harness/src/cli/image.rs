@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Subcommand;
 use harness::image::{Cache, Definition, ImageError};
 
@@ -46,6 +46,8 @@ pub(super) fn run(command: Command) -> Result<ExitCode> {
             if cache.find(&definition).is_ok() {
                 output::talk(format_args!("image {name} is in {}", cache.folder().display()));
             } else {
+                let root = nix::unistd::geteuid().is_root();
+                ensure!(root, ImageError::NotRoot { name: name.to_owned() });
                 output::talk(format_args!(
                     "building image {name} in {}; this takes a minute",
                     cache.folder().display()

@@ -15,7 +15,7 @@ impl Cache {
     ///
     /// The mirror is `OPENSHELL_HARNESS_MIRROR`, else the machine's own when the machine is a Debian, else the default
     /// of `mmdebstrap`; apt's proxy settings of the machine hold. No service of the machine is touched: the packages are
-    /// unpacked into a folder of the cache, and no program in it is started.
+    /// installed into a folder of the cache, and a service in it is never started.
     ///
     /// # Errors
     /// When the caller is not root, `mmdebstrap` is missing or fails. What it had built is removed then.

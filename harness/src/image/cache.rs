@@ -41,7 +41,8 @@ impl Cache {
     pub fn find(&self, definition: &Definition) -> Result<Image, ImageError> {
         let folder = self.image_folder(definition);
         if !folder.join("manifest.toml").is_file() {
-            return Err(ImageError::NotBuilt { name: definition.name().to_owned() });
+            let name = definition.name().to_owned();
+            return Err(ImageError::NotBuilt { name, cache: self.folder.clone() });
         }
         Ok(Image::built(definition.name(), folder))
     }

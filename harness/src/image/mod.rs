@@ -48,10 +48,12 @@ pub enum ImageError {
     )]
     NoCache,
     /// The image has not been built.
-    #[error("image {name} has not been built\nhint: openshell-harness image build {name}")]
+    #[error("image {name} is not in the cache {}\nhint: openshell-harness image build {name}", .cache.display())]
     NotBuilt {
         /// The image's name.
         name: String,
+        /// The cache, which depends on the caller's environment.
+        cache: PathBuf,
     },
     /// Images are built as root only, because their files belong to many users.
     #[error("image {name} can only be built by root\nhint: sudo openshell-harness image build {name}")]

@@ -39,6 +39,9 @@ const COUNTERS: [&str; 12] = [
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FingerprintError {
+    /// Rulesets and other processes' namespaces are root's to read.
+    #[error("a fingerprint can only be taken by root\nhint: run this with sudo")]
+    NotRoot,
     /// A part of the machine could not be read.
     #[error("{what}: {source}")]
     Io {
@@ -76,6 +79,9 @@ impl Fingerprint {
     /// # Errors
     /// When a part cannot be read; it takes root.
     pub fn take() -> Result<Self, FingerprintError> {
+        if !nix::unistd::geteuid().is_root() {
+            return Err(FingerprintError::NotRoot);
+        }
         let mut sections = BTreeMap::new();
         for (name, command) in ruleset_commands() {
             sections.insert(name, with_the_images_tools(&command)?);

@@ -54,6 +54,12 @@ pub(super) fn summary(evidence: &Evidence, port: &PortEvidence, judgement: Judge
                 ended(port)
             )
         }
+        Cause::Undetermined if too_short(port) => {
+            format!(
+                "{} at {place}, which is too short for a verdict: TCP repeats itself after 1 s",
+                ended(port)
+            )
+        }
         Cause::Undetermined => {
             format!("{} at {place}, and the facts do not add up to one reason", ended(port))
         }
@@ -113,6 +119,7 @@ pub(super) fn hints(
         Some(Cause::NoIpv4Gateway | Cause::InvalidGateway | Cause::NotABridge) => {
             &["remove the network and restart the OpenShell gateway, which creates it anew".to_owned()]
         }
+        Some(Cause::Undetermined) if too_short(port) => &["give it more time: --timeout 3.5s".to_owned()],
         Some(Cause::ProbeTimeout) => {
             &["the engine is slow or stuck; see --deadline, or restart it".to_owned()]
         }
@@ -164,6 +171,11 @@ fn ended(port: &PortEvidence) -> String {
         outcome if outcome.is_error("ECONNREFUSED") => format!("refused{icmp}"),
         Outcome::Failed { name, .. } => format!("{}{icmp}", sanitize(name)),
     }
+}
+
+/// Whether the time-out ended before the kernel had a reason to dial twice.
+fn too_short(port: &PortEvidence) -> bool {
+    port.sandbox.as_ref().is_some_and(|dial| dial.outcome == Outcome::TimedOut && !dial.was_repeated())
 }
 
 fn refused_here(port: &PortEvidence) -> bool {

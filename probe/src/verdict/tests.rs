@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::dial::Icmp;
+use crate::dial::{Icmp, TcpState};
 use crate::engine::{EngineError, NetworkFacts};
 use crate::evidence::Trouble;
 use crate::listeners::Listener;
@@ -24,6 +24,7 @@ fn error(name: &str) -> Outcome {
 }
 
 fn dial(outcome: Outcome) -> Dial {
+    let tcp = (outcome == Outcome::TimedOut).then_some(TcpState { state: 2, retransmits: 3, rtt_us: 0 });
     Dial {
         address: GATEWAY,
         port: 8080,
@@ -31,7 +32,7 @@ fn dial(outcome: Outcome) -> Dial {
         outcome,
         elapsed_us: 100,
         icmp: Vec::new(),
-        tcp: None,
+        tcp,
     }
 }
 
@@ -64,6 +65,16 @@ fn port(sandbox: Dial, listeners: &[Listener]) -> PortEvidence {
 
 fn failed(cause: Cause) -> Judgement {
     Judgement::failed(cause)
+}
+
+/// Nobody is accused on one unanswered SYN.
+#[test]
+fn a_time_out_before_the_first_repetition_is_undetermined() {
+    let listeners = [listener("172.18.0.1", 1)];
+    for tcp in [None, Some(TcpState { state: 2, retransmits: 0, rtt_us: 0 })] {
+        let short = Dial { tcp, ..dial(Outcome::TimedOut) };
+        assert_eq!(decide(&evidence(), &port(short, &listeners)), failed(Cause::Undetermined));
+    }
 }
 
 #[test]
