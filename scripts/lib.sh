@@ -283,7 +283,10 @@ $report" "in a container: --privileged --cgroupns=host"
 
 # --- Tests ------------------------------------------------------------------------------------------------------------
 
-# Lists the built tests into $scratch, a folder of the caller's.
+# A temporary folder, of a script that makes one.
+scratch=
+
+# Lists the built tests into $scratch.
 prepare_tests() {
   cargo metadata --format-version 1 --locked >"$scratch/cargo.json"
   cargo nextest list --cargo-quiet --locked --workspace --list-type binaries-only --message-format json \

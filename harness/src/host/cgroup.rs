@@ -189,11 +189,18 @@ fn boot_id() -> io::Result<String> {
     Ok(id.chars().filter(char::is_ascii_hexdigit).take(8).collect())
 }
 
-/// Field 22 of `/proc/PID/stat`, in clock ticks since the boot. The name in field 2 may hold spaces and brackets.
+/// Field 22 of `/proc/PID/stat`, in clock ticks since the boot; `None` when there is no such process, or a dead one that
+/// nobody has waited for yet.
 fn start_time(stat: &str) -> Option<String> {
-    let text = fs::read_to_string(stat).ok()?;
-    let (_, rest) = text.rsplit_once(')')?;
-    rest.split_whitespace().nth(19).map(str::to_owned)
+    start_time_in(&fs::read_to_string(stat).ok()?)
+}
+
+fn start_time_in(stat: &str) -> Option<String> {
+    // The name in field 2 may hold spaces and brackets.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace();
+    let is_dead = matches!(fields.next()?, "Z" | "X");
+    if is_dead { None } else { fields.nth(18).map(str::to_owned) }
 }
 
 struct MountPoint {
@@ -255,6 +262,14 @@ fn mounted() -> io::Result<Vec<Hierarchy>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_zombie_is_gone() {
+        let stat =
+            |state| format!("7 (a) b (c) {state} 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20 21");
+        assert_eq!(start_time_in(&stat("S")).as_deref(), Some("4711"));
+        assert_eq!(start_time_in(&stat("Z")), None);
+    }
 
     #[test]
     fn a_folder_belongs_to_a_process_of_this_boot_with_that_start_time() {
