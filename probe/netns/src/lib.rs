@@ -8,7 +8,7 @@
 //!   sandbox container would have it, made in about two milliseconds and gone when it is dropped.
 //!
 //! ```no_run
-//! # fn main() -> Result<(), netns::Error> {
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let machine = netns::Namespace::current()?;
 //! let fresh = netns::Namespace::create()?;
 //! assert_ne!(machine.inode(), fresh.inode());
