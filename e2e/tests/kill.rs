@@ -166,19 +166,30 @@ async fn what_a_killed_keeper_leaves_is_swept_at_the_next_start() {
     let mut creator = Creator::start(&["--engine"], None);
     assert!(creator.follow(BOOT_PATIENCE, |line| line == "up"), "the hosts never came up");
     let during = remains::of_hosts();
-    let keepers = during.difference(&before).filter_map(|line| {
-        let (pid, command) = line.strip_prefix("process ")?.split_once(' ')?;
-        command.starts_with("openshell-harness-keeper").then(|| pid.parse().ok())?
-    });
-    let mut killed = 0;
-    for keeper in keepers {
-        killed += usize::from(kill(Pid::from_raw(keeper), Signal::SIGKILL).is_ok());
+    let keepers: Vec<i32> = during
+        .difference(&before)
+        .filter_map(|line| {
+            let (pid, command) = line.strip_prefix("process ")?.split_once(' ')?;
+            command.starts_with("openshell-harness-keeper").then(|| pid.parse().ok())?
+        })
+        .collect();
+    assert!(keepers.len() >= HOSTS, "{keepers:?}");
+    for keeper in &keepers {
+        let _ = kill(Pid::from_raw(*keeper), Signal::SIGKILL);
     }
-    assert!(killed >= HOSTS, "{killed} keepers");
     creator.process.kill().unwrap();
     creator.process.wait().unwrap();
-    // The processes have gone with their keepers; the folders have nobody.
+    // A process that is being ended has no name any more and is still there.
+    let is_there = |pid: &i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    };
     let start = Instant::now();
+    while keepers.iter().any(is_there) {
+        assert!(start.elapsed() < END_PATIENCE, "keepers do not end");
+        std::thread::yield_now();
+    }
+    // The processes have gone with their keepers; the folders have nobody.
     let left = loop {
         let left: Vec<String> = remains::of_hosts().difference(&before).cloned().collect();
         if left.iter().all(|line| line.starts_with("control group")) || start.elapsed() > END_PATIENCE {
