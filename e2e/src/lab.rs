@@ -149,6 +149,17 @@ impl Answer {
         (target.verdict, target.cause)
     }
 
+    /// Every target has this verdict and this cause.
+    ///
+    /// # Panics
+    /// When one has another.
+    pub fn all_are(&self, verdict: Verdict, cause: Option<Cause>) {
+        assert!(!self.report.targets.is_empty(), "{}", self.text);
+        for target in &self.report.targets {
+            assert_eq!((target.verdict, target.cause), (verdict, cause), "{}\n{}", target.port, self.text);
+        }
+    }
+
     /// The command that opens a port, which the text has to print as the report has it.
     ///
     /// # Panics

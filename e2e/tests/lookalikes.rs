@@ -33,9 +33,7 @@ async fn a_gateway_that_does_not_run_is_not_listening_behind_ufw_either() -> Res
     let lab = Lab::without_services().await?;
     lab.apply(Ufw::brev()).await?;
     let answer = lab.check().await?;
-    for port in [GATEWAY, PROXY] {
-        assert_eq!(answer.of(port), (Verdict::TcpFailed, Some(Cause::NotListening)), "{}", answer.text);
-    }
+    answer.all_are(Verdict::TcpFailed, Some(Cause::NotListening));
     answer.blames_no_firewall();
     Ok(())
 }
@@ -122,9 +120,7 @@ async fn a_missing_network_is_network_not_found(#[values(false, true)] ufw: bool
     }
     let arguments = [&BOTH[..], &["--network", "openshell-missing"]].concat();
     let answer = lab.check_with(&arguments).await?;
-    for port in [GATEWAY, PROXY] {
-        assert_eq!(answer.of(port).0, Verdict::NetworkNotFound, "{}", answer.text);
-    }
+    answer.all_are(Verdict::NetworkNotFound, None);
     assert_eq!(answer.code, 3);
     answer.blames_no_firewall();
     Ok(())
@@ -135,10 +131,7 @@ async fn a_stopped_dockerd_is_unreachable() -> Result<()> {
     let lab = Lab::start().await?;
     signal(&lab, Signal::SIGKILL).await?;
     let answer = lab.check().await?;
-    for port in [GATEWAY, PROXY] {
-        let expected = (Verdict::ProbeUnavailable, Some(Cause::DaemonUnreachable));
-        assert_eq!(answer.of(port), expected, "{}", answer.text);
-    }
+    answer.all_are(Verdict::ProbeUnavailable, Some(Cause::DaemonUnreachable));
     assert_eq!(answer.code, 3);
     answer.blames_no_firewall();
     Ok(())
@@ -152,10 +145,7 @@ async fn a_wedged_dockerd_is_unreachable_within_the_deadline() -> Result<()> {
     let command = || lab.host.command(PROBE).deadline(Duration::from_secs(25));
     let arguments = [&BOTH[..], &["--deadline", "8s"]].concat();
     let answer = check_by(command, &arguments).await?;
-    for port in [GATEWAY, PROXY] {
-        let expected = (Verdict::ProbeUnavailable, Some(Cause::DaemonUnreachable));
-        assert_eq!(answer.of(port), expected, "{}", answer.text);
-    }
+    answer.all_are(Verdict::ProbeUnavailable, Some(Cause::DaemonUnreachable));
     assert_eq!(answer.code, 3);
     answer.blames_no_firewall();
     Ok(())
@@ -177,10 +167,7 @@ async fn an_alias_that_is_not_injected_is_a_matter_of_names(#[values(false, true
     }
     let arguments = [&BOTH[..], &["--alias", "not-injected.openshell.internal"]].concat();
     let answer = lab.check_with(&arguments).await?;
-    for port in [GATEWAY, PROXY] {
-        let expected = (Verdict::ProbeUnavailable, Some(Cause::NameResolution));
-        assert_eq!(answer.of(port), expected, "{}", answer.text);
-    }
+    answer.all_are(Verdict::ProbeUnavailable, Some(Cause::NameResolution));
     assert_eq!(answer.code, 3);
     answer.blames_no_firewall();
     Ok(())
@@ -216,10 +203,7 @@ async fn a_socket_without_permission_says_so_and_the_way_out() -> Result<()> {
     let lab = Lab::start().await?;
     lab.apply(Ufw::brev()).await?;
     let answer = check_by(|| lab.host.command(PROBE).user(1000, 1000), &BOTH).await?;
-    for port in [GATEWAY, PROXY] {
-        let expected = (Verdict::ProbeUnavailable, Some(Cause::PermissionDenied));
-        assert_eq!(answer.of(port), expected, "{}", answer.text);
-    }
+    answer.all_are(Verdict::ProbeUnavailable, Some(Cause::PermissionDenied));
     assert_eq!(answer.code, 3);
     assert!(answer.text.contains("hint: ") && answer.text.contains("docker"), "{}", answer.text);
     answer.blames_no_firewall();
@@ -273,9 +257,7 @@ async fn a_bridge_that_is_down_is_a_link_and_no_firewall() -> Result<()> {
     let rule = "add table bridge lab; add chain bridge lab in { type filter hook prerouting priority 0; policy drop; }";
     lab.host.command("nft").arg(rule).run().await?;
     let answer = lab.check().await?;
-    for port in [GATEWAY, PROXY] {
-        assert_eq!(answer.of(port), (Verdict::TcpFailed, Some(Cause::LinkDown)), "{}", answer.text);
-    }
+    answer.all_are(Verdict::TcpFailed, Some(Cause::LinkDown));
     answer.blames_no_firewall();
     Ok(())
 }
@@ -286,9 +268,7 @@ async fn a_time_out_that_is_too_short_accuses_nobody() -> Result<()> {
     let lab = Lab::start().await?;
     lab.apply(Ufw::brev()).await?;
     let answer = lab.check_with(&[&BOTH[..], &["--timeout", "200ms"]].concat()).await?;
-    for port in [GATEWAY, PROXY] {
-        assert_eq!(answer.of(port), (Verdict::TcpFailed, Some(Cause::Undetermined)), "{}", answer.text);
-    }
+    answer.all_are(Verdict::TcpFailed, Some(Cause::Undetermined));
     assert!(answer.text.contains("hint: give it more time: --timeout 3.5s"), "{}", answer.text);
     answer.blames_no_firewall();
     Ok(())
@@ -325,11 +305,7 @@ async fn an_engine_elsewhere_is_not_judged_by_what_is_here(#[values(false, true)
     let command = || here.command(PROBE).env("DOCKER_HOST", "tcp://127.0.0.1:2375");
     let answer = check_by(command, &[&BOTH[..], &["--host", "tcp://127.0.0.1:2375"]].concat()).await?;
     forwarder.abort();
-    for port in [GATEWAY, PROXY] {
-        let (verdict, cause) = answer.of(port);
-        assert_eq!(verdict, Verdict::TcpFailed, "{}", answer.text);
-        assert_eq!(cause, Some(Cause::UnknownFromHere), "{}", answer.text);
-    }
+    answer.all_are(Verdict::TcpFailed, Some(Cause::UnknownFromHere));
     answer.blames_no_firewall();
     Ok(())
 }

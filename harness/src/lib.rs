@@ -1,5 +1,11 @@
 //! Hermetic Linux hosts with a real engine and a real firewall, in about a second.
 //!
+//! ```text
+//!  Image (a pristine userland) ─▶ Host (namespaces, overlay in memory, init) ─▶ Engine ─▶ Network
+//!                                   │                                                       │
+//!                                   └─▶ services: gateway, proxy            Posture: UFW, iptables, proven from the bridge
+//! ```
+//!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use harness::{Engine, Host, Network};
