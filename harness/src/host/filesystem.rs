@@ -143,7 +143,7 @@ fn restore_ufw(root: &Path, templates: &Path) -> io::Result<()> {
 }
 
 /// Settings that are not the network namespace's own stay as they are: an engine raises limits of the whole machine
-/// when it can (dockerd writes `kernel.keys.root_maxkeys`).
+/// when it can (dockerd raises `kernel.keys.root_maxkeys` where it is low).
 fn protect_proc(proc: &Path) -> Result<(), Failure> {
     let settings = proc.join("sys");
     let own = settings.join("net");
