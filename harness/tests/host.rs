@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use assert_cmd::assert::OutputAssertExt;
-use harness::image::{Cache, Image};
+use harness::image::Image;
 use harness::{BootError, BootStep, Engine, EngineError, ExecError, Host};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -180,7 +180,10 @@ async fn a_command_runs_as_whom_and_where_it_is_told() -> Result {
 async fn a_command_past_its_deadline_is_ended_with_its_children() -> Result {
     let host = Host::builder().start().await?;
     let command = host.command("sh").args(["-c", "echo waiting >&2; sleep 600 & sleep 600"]);
+    let start = std::time::Instant::now();
     let error = command.deadline(Duration::from_millis(300)).run().await.unwrap_err();
+    // Far from both its own deadline and the default one, 30 s.
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
     assert!(matches!(error, ExecError::TimedOut { .. }), "{error}");
     assert!(error.to_string().contains("waiting"), "{error}");
     until(&host, "! pgrep sleep").await
@@ -339,7 +342,18 @@ async fn the_machines_own_userland_runs_with_its_configuration_masked() -> Resul
 
 #[test]
 fn the_cache_is_where_the_environment_says() -> Result {
-    let cache = Cache::open()?;
-    assert!(cache.folder().is_absolute());
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().display();
+    for (variable, expected) in [
+        ("OPENSHELL_HARNESS_CACHE", format!("{path}\n")),
+        ("XDG_CACHE_HOME", format!("{path}/openshell-harness\n")),
+        ("HOME", format!("{path}/.cache/openshell-harness\n")),
+    ] {
+        let mut harness = std::process::Command::new(env!("CARGO_BIN_EXE_openshell-harness"));
+        let output = harness.args(["image", "verify"]).env_clear().env(variable, folder.path()).output()?;
+        let stderr = String::from_utf8(output.clone().stderr)?;
+        output.assert().code(1);
+        assert!(stderr.contains(&format!("is not in the cache {expected}")), "{variable}: {stderr}");
+    }
     Ok(())
 }
