@@ -235,6 +235,11 @@ fn unseen(request: &Request) -> Vec<PortEvidence> {
     request.targets.iter().map(empty).collect()
 }
 
+/// What is known when nothing was looked at, and why not.
+pub(crate) fn not_checked(request: &Request, trouble: Trouble) -> Checked {
+    failed(request, None, trouble)
+}
+
 fn failed(request: &Request, endpoint: Option<Endpoint>, trouble: Trouble) -> Checked {
     let evidence =
         Evidence { endpoint, ports: unseen(request), trouble: Some(trouble), ..Evidence::default() };

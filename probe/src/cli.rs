@@ -1,7 +1,8 @@
 //! The command line of `openshell-probe`.
 //!
 //! The answer goes to standard output, talk to standard error. Exit codes: 0 every judged target is reachable, 1 one
-//! is not, 2 the command line is wrong, 3 it could not be found out, 130 and 143 a signal ended it.
+//! is not, 2 the command line is wrong, 3 it could not be found out, 130 and 143 a signal ended it. Those of a preflight
+//! say whether to go on (0) or to stop.
 
 mod args;
 mod text;
@@ -9,16 +10,16 @@ mod text;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use args::{Arguments, CheckArguments, CleanArguments, Command, Format};
+use args::{Arguments, CheckArguments, CleanArguments, Command, Format, UsageError};
 use clap::Parser as _;
 
 use crate::check::{self, Request};
 use crate::clean;
 use crate::deadline::Deadline;
 use crate::engine::{DockerEngine, DryRun, EngineError, Environment, discover};
-use crate::firewall;
 use crate::interrupt::Interrupt;
-use crate::report::{BUILD_ID, Report, SCHEMA, needs_firewall};
+use crate::preflight::{HOST_GATEWAY_ATTEMPTS, Preflight};
+use crate::report::{BUILD_ID, Report, SCHEMA, judge};
 
 /// It could not be found out.
 const UNAVAILABLE: u8 = 3;
@@ -40,15 +41,21 @@ pub fn main() -> ExitCode {
     match arguments.command {
         Command::Check(check) => match check.request() {
             Ok(request) => in_runtime(run_check(&check, request)),
-            Err(problem) => {
-                say(&format!("error: {problem}\n\nhint: see 'openshell-probe check --help'"));
-                ExitCode::from(USAGE)
-            }
+            Err(problem) => wrong_usage("check", &problem),
+        },
+        Command::Preflight(gate) => match gate.preflight() {
+            Ok(preflight) => in_runtime(run_preflight(gate.format(), preflight)),
+            Err(problem) => wrong_usage("preflight", &problem),
         },
         Command::Clean(clean) => in_runtime(run_clean(&clean)),
         Command::Schema => answer(SCHEMA, 0),
         Command::BuildId => answer(&format!("{BUILD_ID}\n"), 0),
     }
+}
+
+fn wrong_usage(command: &str, problem: &UsageError) -> ExitCode {
+    say(&format!("error: {problem}\n\nhint: see 'openshell-probe {command} --help'"));
+    ExitCode::from(USAGE)
 }
 
 fn in_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
@@ -73,19 +80,54 @@ async fn run_check(arguments: &CheckArguments, request: Request) -> ExitCode {
     for warning in &checked.warnings {
         say(&format!("warning: {warning}"));
     }
-    if let Some(number) = interrupt.number() {
-        say("interrupted");
-        // The shell's own convention for a program that a signal ended.
-        return ExitCode::from(u8::try_from(128 + number).unwrap_or(UNAVAILABLE));
+    if let Some(code) = interrupted(&interrupt) {
+        return code;
     }
-    let root = nix::unistd::geteuid().is_root();
-    let firewall = if needs_firewall(&checked.evidence) { Some(firewall::detect(root).await) } else { None };
-    let report = Report::new(&request, checked, firewall, root);
-    let shown = match arguments.format {
+    let report = judge(&request, checked).await;
+    let shown = match arguments.common.format {
         Format::Text => text::render(&report, colour()),
-        Format::Json => serde_json::to_string_pretty(&report).unwrap_or_default() + "\n",
+        Format::Json => json(&report),
     };
     answer(&shown, report.exit_code)
+}
+
+/// Silent when all is well: the answer is the exit code, and what there is to say goes to standard error.
+async fn run_preflight(format: Format, preflight: Preflight) -> ExitCode {
+    let interrupt = match Interrupt::listen() {
+        Ok(interrupt) => interrupt,
+        Err(error) => return trouble(&format!("failed to listen for signals: {error}")),
+    };
+    let again = |attempt: u32| {
+        say(&format!(
+            "the engine's host-gateway does not answer yet: attempt {attempt} of {HOST_GATEWAY_ATTEMPTS}"
+        ));
+    };
+    let report = preflight.run(&interrupt, again).await;
+    for warning in &report.warnings {
+        say(&format!("warning: {warning}"));
+    }
+    if let Some(code) = interrupted(&interrupt) {
+        return code;
+    }
+    let talk = text::gate(&report);
+    if !talk.is_empty() {
+        say(talk.trim_end());
+    }
+    match format {
+        Format::Text => ExitCode::from(report.exit_code),
+        Format::Json => answer(&json(&report), report.exit_code),
+    }
+}
+
+fn json(report: &Report) -> String {
+    serde_json::to_string_pretty(report).unwrap_or_default() + "\n"
+}
+
+/// The exit code after a signal, in the shell's own convention for a program that one ended.
+fn interrupted(interrupt: &Interrupt) -> Option<ExitCode> {
+    let number = interrupt.number()?;
+    say("interrupted");
+    Some(ExitCode::from(u8::try_from(128 + number).unwrap_or(UNAVAILABLE)))
 }
 
 async fn rehearse_check(request: &Request, interrupt: &Interrupt) -> ExitCode {

@@ -77,6 +77,9 @@ pub enum Trouble {
     /// A signal ended the check.
     #[error("the check was interrupted")]
     Interrupted,
+    /// Nothing is to be looked at: on WSL, Ollama runs on Windows, and no proxy of this host stands before it.
+    #[error("this is WSL, where sandboxes reach Ollama on Windows and not a proxy of this host")]
+    Wsl,
     /// The container ran and its output tells nothing.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),

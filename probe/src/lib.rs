@@ -7,16 +7,17 @@
 //! ```
 //!
 //! A check gathers [`Evidence`] from the engine, from a container in a sandbox's place, and from the socket table of the
-//! host. [`decide`] turns it into a [`Verdict`]; the [`Report`] says it in words, with the [`Remedy`].
+//! host. [`decide`] turns it into a [`Verdict`]; the [`Report`] says it in words, with the [`Remedy`]. A [`Preflight`] makes
+//! a gate of it.
 //!
 //! ```
-//! use probe::{Interrupt, Report, Request, check};
+//! use probe::{Interrupt, Request, check, judge};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() {
 //! let request = Request { host: Some("unix:///nonexistent.sock".to_owned()), ..Request::default() };
 //! let checked = check(&request, &Interrupt::never()).await;
-//! let report = Report::new(&request, checked, None, false);
+//! let report = judge(&request, checked).await;
 //! for target in &report.targets {
 //!     println!("{} {}: {}", target.port, target.label, target.summary);
 //! }
@@ -35,6 +36,7 @@ mod firewall;
 mod image;
 mod interrupt;
 mod listeners;
+mod preflight;
 mod remedy;
 mod report;
 mod route;
@@ -57,8 +59,9 @@ pub use firewall::{Firewall, Tool, detect as detect_firewall};
 pub use image::{ImageError, OWNER, OWNER_LABEL, carried as carried_image};
 pub use interrupt::Interrupt;
 pub use listeners::{Listener, Listening, TableError, read as read_listeners};
+pub use preflight::{Decision, Gate, HOST_GATEWAY_ATTEMPTS, LifecyclePath, PREFLIGHT_DEADLINE, Preflight};
 pub use remedy::Remedy;
-pub use report::{BUILD_ID, Report, SCHEMA, SCHEMA_VERSION, TargetReport, VERSION, needs_firewall};
+pub use report::{BUILD_ID, Report, SCHEMA, SCHEMA_VERSION, TargetReport, VERSION, judge, needs_firewall};
 pub use route::{DEFAULT_NETWORK, DOCKER_ALIAS, OPENSHELL_ALIAS, Route, RouteError, bridge_gateway};
 pub use sanitize::{MAX_FOREIGN_TEXT, sanitize};
 pub use standpoint::Standpoint;

@@ -9,13 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::{Checked, Request};
 use crate::evidence::{Evidence, PortEvidence};
-use crate::firewall::Firewall;
+use crate::firewall::{self, Firewall};
+use crate::preflight::Gate;
 use crate::remedy::Remedy;
 use crate::route::{Route, bridge_gateway};
 use crate::verdict::{Cause, Judgement, Verdict, decide};
 
 /// Major and minor version of the JSON form.
-pub const SCHEMA_VERSION: &str = "1.0";
+pub const SCHEMA_VERSION: &str = "1.1";
 /// The JSON schema of [`Report`], as committed.
 pub const SCHEMA: &str = include_str!("../schema/report.v1.json");
 /// The release of this program.
@@ -33,7 +34,8 @@ pub struct Report {
     pub version: String,
     /// [`BUILD_ID`] of the program that made it.
     pub build_id: String,
-    /// What the program exits with: 0 every judged target is reachable, 1 one is not, 3 it could not be found out.
+    /// What the program exits with: 0 every judged target is reachable, 1 one is not, 3 it could not be found out. After
+    /// a preflight: 0 go on, 1 and 3 stop.
     pub exit_code: u8,
     /// The sandbox network that was asked for.
     pub network: String,
@@ -49,6 +51,9 @@ pub struct Report {
     pub evidence: Evidence,
     /// Trouble that changes no answer.
     pub warnings: Vec<String>,
+    /// How a preflight ended; a check has none. Since 1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preflight: Option<Gate>,
 }
 
 /// The answer about one target.
@@ -99,8 +104,16 @@ impl Report {
             targets,
             evidence,
             warnings,
+            preflight: None,
         }
     }
+}
+
+/// Judges what was `checked`, as the user that this process runs as: looks which firewall there is where one is blamed.
+pub async fn judge(request: &Request, checked: Checked) -> Report {
+    let root = nix::unistd::geteuid().is_root();
+    let firewall = if needs_firewall(&checked.evidence) { Some(firewall::detect(root).await) } else { None };
+    Report::new(request, checked, firewall, root)
 }
 
 /// Whether a target of `evidence` blames a firewall, so that it is worth to look which one there is.

@@ -87,6 +87,8 @@ pub enum Cause {
     NotABridge,
     /// An optional target that nothing listens for.
     NotRunning,
+    /// On WSL the Ollama proxy is not used.
+    Wsl,
 }
 
 impl Cause {
@@ -236,6 +238,7 @@ fn of_trouble(trouble: &Trouble) -> Judgement {
         }
         Trouble::Container(error) => of_engine(&error.trouble),
         Trouble::Interrupted => Cause::Interrupted,
+        Trouble::Wsl => return Judgement { verdict: Verdict::Skipped, cause: Some(Cause::Wsl) },
         Trouble::Protocol(_) => Cause::ProbeFailed,
     };
     Judgement::unavailable(cause)

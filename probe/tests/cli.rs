@@ -90,7 +90,7 @@ fn help_names_every_exit_code() {
 #[test]
 fn without_an_engine_every_target_is_unavailable() {
     let report = report(probe().args(["check", "--port", "8080=gateway", "--optional-port", "11435"]), 3);
-    assert_eq!(report["schema_version"], "1.0");
+    assert_eq!(report["schema_version"], probe::SCHEMA_VERSION);
     assert_eq!(report["exit_code"], 3);
     for target in report["targets"].as_array().unwrap() {
         assert_eq!(target["verdict"], "probe_unavailable");

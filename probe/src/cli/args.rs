@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::check::{DEFAULT_DEADLINE, DEFAULT_TIMEOUT, Request};
 use crate::engine::Environment;
+use crate::preflight::{LifecyclePath, PREFLIGHT_DEADLINE, Preflight};
 use crate::route::{DEFAULT_NETWORK, OPENSHELL_ALIAS};
 use crate::target::{PortSpec, Target};
 
@@ -25,6 +26,8 @@ pub(super) struct Arguments {
 pub(super) enum Command {
     /// Dial the host from a sandbox's place and say what stands in the way
     Check(CheckArguments),
+    /// Gate an onboarding: silent when sandboxes reach the named ports, else a warning or a stop
+    Preflight(PreflightArguments),
     /// Remove the probe's image, and containers that earlier checks left behind
     Clean(CleanArguments),
     /// Print the JSON schema of the report
@@ -42,29 +45,18 @@ pub(super) enum Format {
     Json,
 }
 
+/// Where sandboxes are and how the answer is wanted: what `check` and `preflight` share.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Exit codes: 0 reachable, 1 not reachable, 2 wrong arguments, 3 could not be found out."
-)]
-pub(super) struct CheckArguments {
+pub(super) struct Common {
     /// The network that sandboxes join [default: $OPENSHELL_DOCKER_NETWORK_NAME, or openshell-docker]
     #[arg(long, value_name = "NAME")]
     network: Option<String>,
     /// The name that sandboxes dial
     #[arg(long, value_name = "NAME", default_value = OPENSHELL_ALIAS)]
     alias: String,
-    /// A port that must be reachable. Without any: 8080=gateway and 11435=ollama-proxy, both optional
-    #[arg(long = "port", value_name = "PORT[=LABEL]")]
-    ports: Vec<PortSpec>,
-    /// A port that must be reachable if anything listens on it
-    #[arg(long = "optional-port", value_name = "PORT[=LABEL]")]
-    optional_ports: Vec<PortSpec>,
     /// How long one connect may take, for example 3.5s or 800ms
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "3.5s")]
     timeout: Duration,
-    /// How long the whole check may take
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s")]
-    deadline: Duration,
     /// The engine, as unix:///path or tcp://host:port, instead of DOCKER_HOST and the local sockets
     #[arg(long, value_name = "ENDPOINT")]
     host: Option<String>,
@@ -74,9 +66,49 @@ pub(super) struct CheckArguments {
     /// The form of the answer
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(super) format: Format,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 reachable, 1 not reachable, 2 wrong arguments, 3 could not be found out."
+)]
+pub(super) struct CheckArguments {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// A port that must be reachable. Without any: 8080=gateway and 11435=ollama-proxy, both optional
+    #[arg(long = "port", value_name = "PORT[=LABEL]")]
+    ports: Vec<PortSpec>,
+    /// A port that must be reachable if anything listens on it
+    #[arg(long = "optional-port", value_name = "PORT[=LABEL]")]
+    optional_ports: Vec<PortSpec>,
+    /// How long the whole check may take
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s")]
+    deadline: Duration,
     /// Print the engine calls, make only those that change nothing, and dial nothing
     #[arg(long)]
     pub(super) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 go on (silently, or with a warning when it could not be found out), 1 stop: not reachable,
+2 wrong arguments, 3 stop: --strict and it could not be found out, or the network is missing where it must exist."
+)]
+pub(super) struct PreflightArguments {
+    #[command(flatten)]
+    common: Common,
+    /// A port that must be reachable: 8080=gateway for a gateway, 11435=ollama-proxy before an inference route
+    #[arg(long = "port", value_name = "PORT[=LABEL]", required = true)]
+    ports: Vec<PortSpec>,
+    /// What the onboarding is about to call healthy
+    #[arg(long, value_enum, default_value_t = LifecyclePath::Fresh)]
+    path: LifecyclePath,
+    /// Stop also when it could not be found out
+    #[arg(long)]
+    strict: bool,
+    /// How long all attempts may take together
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
+    deadline: Duration,
 }
 
 #[derive(Debug, Args)]
@@ -92,7 +124,7 @@ pub(super) struct CleanArguments {
 /// Arguments that are well-formed each but make no sense together.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum UsageError {
-    #[error("--port and --optional-port name the port {port} twice: name it once")]
+    #[error("the command line names the port {port} twice: name it once")]
     Duplicate { port: u16 },
     #[error(
         "--timeout {timeout:?} leaves no time within --deadline {deadline:?}: make the deadline at least 1 s longer"
@@ -109,25 +141,34 @@ pub(super) enum UsageError {
 impl CheckArguments {
     /// The request that these arguments make.
     pub(super) fn request(&self) -> Result<Request, UsageError> {
-        let mut targets: Vec<Target> = Vec::new();
-        let named = self.ports.iter().map(|spec| (spec, true));
-        for (spec, required) in named.chain(self.optional_ports.iter().map(|spec| (spec, false))) {
-            if targets.iter().any(|target| target.port == spec.port) {
-                return Err(UsageError::Duplicate { port: spec.port });
-            }
-            targets.push(Target::new(spec.clone(), required));
-        }
-        if targets.is_empty() {
-            targets = Target::defaults();
-        }
+        let targets = targets(&self.ports, &self.optional_ports)?;
+        let targets = if targets.is_empty() { Target::defaults() } else { targets };
+        self.common.request(targets, self.deadline)
+    }
+}
+
+impl PreflightArguments {
+    /// The gate that these arguments describe.
+    pub(super) fn preflight(&self) -> Result<Preflight, UsageError> {
+        let request = self.common.request(targets(&self.ports, &[])?, self.deadline)?;
+        Ok(Preflight { request, path: self.path, strict: self.strict })
+    }
+
+    pub(super) fn format(&self) -> Format {
+        self.common.format
+    }
+}
+
+impl Common {
+    fn request(&self, targets: Vec<Target>, deadline: Duration) -> Result<Request, UsageError> {
         if self.timeout.as_millis() == 0 {
             return Err(UsageError::NoTimeout);
         }
         if self.timeout > Duration::from_secs(600) {
             return Err(UsageError::LongTimeout);
         }
-        if self.timeout + Duration::from_secs(1) > self.deadline {
-            return Err(UsageError::NoTime { timeout: self.timeout, deadline: self.deadline });
+        if self.timeout + Duration::from_secs(1) > deadline {
+            return Err(UsageError::NoTime { timeout: self.timeout, deadline });
         }
         let (network, argument) = self.network_name();
         if !is_name(&network) {
@@ -141,7 +182,7 @@ impl CheckArguments {
             alias: self.alias.clone(),
             targets,
             timeout: self.timeout,
-            deadline: self.deadline,
+            deadline,
             host_gateway_ip: self.host_gateway_ip,
             host: self.host.clone(),
             environment: Environment::current(),
@@ -158,6 +199,19 @@ impl CheckArguments {
             None => (DEFAULT_NETWORK.to_owned(), "--network"),
         }
     }
+}
+
+/// The targets that the command line names, each port once.
+fn targets(required: &[PortSpec], optional: &[PortSpec]) -> Result<Vec<Target>, UsageError> {
+    let mut targets: Vec<Target> = Vec::new();
+    let named = required.iter().map(|spec| (spec, true));
+    for (spec, required) in named.chain(optional.iter().map(|spec| (spec, false))) {
+        if targets.iter().any(|target| target.port == spec.port) {
+            return Err(UsageError::Duplicate { port: spec.port });
+        }
+        targets.push(Target::new(spec.clone(), required));
+    }
+    Ok(targets)
 }
 
 /// A name that can go into a URL and onto a command line as it is. Docker's own names are of these characters.
@@ -187,6 +241,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 const _: () = {
     // The help text spells the defaults out.
     assert!(DEFAULT_TIMEOUT.as_millis() == 3500 && DEFAULT_DEADLINE.as_secs() == 30);
+    assert!(PREFLIGHT_DEADLINE.as_secs() == 60);
 };
 
 #[cfg(test)]

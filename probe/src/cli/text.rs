@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::preflight::Decision;
 use crate::report::{Report, TargetReport};
 use crate::route::Route;
 use crate::sanitize::sanitize;
@@ -17,6 +18,44 @@ pub(super) fn render(report: &Report, colour: bool) -> String {
         let verdict = paint(&verdict(target), target.verdict, colour);
         let _ = writeln!(text, "{name:width$}  {verdict}: {}", target.summary);
     }
+    hints(&mut text, report);
+    text
+}
+
+/// What a preflight has to say: nothing when all is well.
+pub(super) fn gate(report: &Report) -> String {
+    let mut text = String::new();
+    let decision = report.preflight.map_or(Decision::Proceed, |gate| gate.decision);
+    let strict = report.preflight.is_some_and(|gate| gate.strict);
+    for target in &report.targets {
+        let (name, summary) = (name(target), &target.summary);
+        let _ = match target.verdict {
+            Verdict::Ok => Ok(()),
+            Verdict::Skipped => writeln!(text, "note: {name} is not checked: {summary}"),
+            Verdict::TcpFailed | Verdict::WrongService => {
+                writeln!(text, "error: sandboxes cannot reach {name}: {summary}")
+            }
+            Verdict::NetworkNotFound if decision == Decision::Stop && !strict => {
+                writeln!(
+                    text,
+                    "error: sandboxes cannot be created: {summary}, which a gateway that runs needs"
+                )
+            }
+            Verdict::NetworkNotFound | Verdict::ProbeUnavailable => {
+                let level = if decision == Decision::Stop && strict { "error" } else { "warning" };
+                writeln!(text, "{level}: could not verify that sandboxes reach {name}: {summary}")
+            }
+        };
+    }
+    if decision == Decision::Warn {
+        text.push_str("warning: this does not prove that they cannot; going on\n");
+    }
+    hints(&mut text, report);
+    text
+}
+
+/// What to do, each line once, after a blank one.
+fn hints(text: &mut String, report: &Report) {
     let mut hints: Vec<&String> = Vec::new();
     for hint in report.targets.iter().flat_map(|target| &target.hints) {
         if !hints.contains(&hint) {
@@ -29,7 +68,6 @@ pub(super) fn render(report: &Report, colour: bool) -> String {
     for hint in hints {
         let _ = writeln!(text, "hint: {hint}");
     }
-    text
 }
 
 /// Where it looked, as far as it came.

@@ -82,7 +82,7 @@ pub(super) fn hints(
     let address = address.unwrap_or_else(|| "the address that sandboxes dial".to_owned());
     if judgement.verdict == Verdict::NetworkNotFound {
         return vec![
-            "the OpenShell gateway creates the network when it starts; start it, or name another with --network".to_owned(),
+            "the OpenShell gateway creates the network when it starts: start or restart it, or name another network with --network".to_owned(),
         ];
     }
     let lines: &[String] = match judgement.cause {

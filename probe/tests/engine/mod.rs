@@ -10,6 +10,11 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
+/// The program under test.
+pub(crate) fn program() -> &'static str {
+    env!("CARGO_BIN_EXE_openshell-probe")
+}
+
 /// A request, as far as these tests look.
 pub(crate) struct Request {
     /// Without the API version and the query.

@@ -166,3 +166,40 @@ fn colour_marks_the_verdict_only() {
     let plain = coloured.replace("\u{1b}[31m", "").replace("\u{1b}[0m", "");
     assert_eq!(plain, render(&report(brev(), ufw(true), true), false));
 }
+
+fn gated(mut report: Report, decision: Decision, strict: bool) -> Report {
+    let path = crate::preflight::LifecyclePath::Reused;
+    report.preflight = Some(crate::preflight::Gate { path, strict, decision, attempts: 1 });
+    report
+}
+
+#[test]
+fn a_gate_that_lets_through_is_silent() {
+    let [gateway, _] = targets();
+    let open = evidence(vec![port(gateway, Some(dial(8080, Outcome::Connected, 250)), Some("172.18.0.1"))]);
+    assert_eq!(gate(&gated(report(open, None, true), Decision::Proceed, true)), "");
+}
+
+#[test]
+fn a_gate_that_stops_names_the_cause_and_the_way_out() {
+    insta::assert_snapshot!(gate(&gated(report(brev(), ufw(true), false), Decision::Stop, false)));
+}
+
+#[test]
+fn a_gate_says_why_nothing_was_checked() {
+    let proxy = Target { required: true, ..targets()[1].clone() };
+    let mut wsl = evidence(vec![port(proxy, None, None)]);
+    wsl.trouble = Some(Trouble::Wsl);
+    let report = report(wsl, None, true);
+    assert_eq!((report.exit_code, report.targets[0].verdict), (0, Verdict::Skipped));
+    insta::assert_snapshot!(gate(&gated(report, Decision::Proceed, false)));
+}
+
+#[test]
+fn a_gate_that_stops_for_a_missing_network_speaks_of_the_network_only() {
+    let gateway = Target { required: true, ..targets()[0].clone() };
+    let mut missing = evidence(vec![port(gateway, None, None)]);
+    missing.trouble = Some(Trouble::NetworkNotFound { name: "openshell-docker".to_owned() });
+    let report = report(missing, None, true);
+    insta::assert_snapshot!(gate(&gated(report, Decision::Stop, false)));
+}
