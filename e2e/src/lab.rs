@@ -3,6 +3,8 @@
 use std::process::Output;
 
 use anyhow::{Context, Result, ensure};
+use harness::service::gateway::{GatewayProgram, GatewaySetup};
+use harness::service::inference::InferenceSetup;
 use harness::service::{Gateway, OllamaProxy, Service};
 use harness::{Engine, Host, HostCommand, Network, NetworkInfo, Posture};
 use probe::{Cause, Report, TargetReport, Verdict};
@@ -105,6 +107,41 @@ pub async fn host_with_probe_and(programs: &[(&str, &str)]) -> Result<Host> {
         builder = builder.bind(source, target);
     }
     Ok(builder.start().await?)
+}
+
+/// A host with an engine and the probe, and with the programs that an onboarding starts: the gateway that the environment
+/// names (the stand-in unless it does) and the proxy.
+///
+/// # Errors
+/// When the probe is stale or the host does not boot.
+pub async fn host_for_onboarding() -> Result<(Host, GatewayProgram)> {
+    let program = GatewayProgram::from_environment()?;
+    let builder = Host::builder().engine(Engine::Docker).bind(programs::probe()?, PROBE);
+    let host = builder.gateway_program(&program)?.ollama_proxy_program()?.start().await?;
+    Ok((host, program))
+}
+
+/// An onboarding's gateway in that host.
+#[must_use]
+pub fn gateway_setup<'host>(host: &'host Host, program: &GatewayProgram) -> GatewaySetup<'host> {
+    GatewaySetup::new(host, program.clone(), PROBE)
+}
+
+/// An onboarding's inference in that host.
+#[must_use]
+pub fn inference_setup(host: &Host) -> InferenceSetup<'_> {
+    InferenceSetup::new(host, PROBE)
+}
+
+/// No word of `text` makes a reader think of a firewall.
+///
+/// # Panics
+/// When one does.
+pub fn blames_no_firewall(text: &str) {
+    let said = text.to_lowercase();
+    for word in ["firewall", "ufw", "iptables", "nft", "drops what", "blocked"] {
+        assert!(!said.contains(word), "{word:?} in: {said}");
+    }
 }
 
 /// `check` in both forms at once, by a command for the probe that may run as somebody or with some environment.

@@ -192,7 +192,7 @@ async fn connected(socket: &Path) -> bollard::Docker {
 }
 
 /// Connects and asks for the version, which is an answer only when the engine works.
-async fn connect(socket: &Path) -> Result<bollard::Docker, ApiError> {
+pub(crate) async fn connect(socket: &Path) -> Result<bollard::Docker, ApiError> {
     if !socket.exists() {
         return Err(ApiError::SocketNotFoundError(socket.display().to_string()));
     }

@@ -3,7 +3,9 @@
 mod docker;
 mod network;
 
+pub(crate) use docker::connect;
 pub use docker::{Docker, EngineError};
+pub(crate) use network::ensure_bridge_network;
 pub use network::{Network, NetworkInfo};
 
 /// Which engine a host has.

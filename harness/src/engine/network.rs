@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
+use bollard::errors::Error as ApiError;
 use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
 use bollard::query_parameters::InspectNetworkOptions;
 
@@ -98,7 +99,48 @@ impl Network {
     }
 }
 
+/// What OpenShell's driver does before its gateway listens (`ensure_bridge_network`): uses the network of that name, or
+/// creates it. Returns the address of its bridge.
+pub(crate) async fn ensure_bridge_network(client: &bollard::Docker, name: &str) -> Result<Ipv4Addr, String> {
+    let inspect = || client.inspect_network(name, None::<InspectNetworkOptions>);
+    let status = |error: &ApiError| match error {
+        ApiError::DockerResponseServerError { status_code, .. } => Some(*status_code),
+        _ => None,
+    };
+    match inspect().await {
+        Ok(_) => {}
+        Err(error) if status(&error) == Some(404) => {
+            let created = client.create_network(Network::openshell_docker().name(name).request).await;
+            // Somebody else may have been quicker.
+            if let Err(error) = created
+                && status(&error) != Some(409)
+            {
+                return Err(format!("create network {name}: {error}"));
+            }
+        }
+        Err(error) => return Err(format!("inspect network {name}: {error}")),
+    }
+    let found = inspect().await.map_err(|error| format!("inspect network {name}: {error}"))?;
+    if found.driver.as_deref() != Some("bridge") {
+        return Err(format!("network {name} is no bridge network"));
+    }
+    let configs = found.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+    let gateway = configs.into_iter().find_map(|config| config.gateway?.parse().ok());
+    gateway.ok_or_else(|| format!("network {name} does not have an IPv4 IPAM gateway"))
+}
+
 impl Docker {
+    /// The network of that name, created as OpenShell's driver does where there is none.
+    ///
+    /// # Errors
+    /// When the engine refuses, or the network has no IPv4 gateway.
+    pub async fn ensure_network(&self, name: &str) -> Result<NetworkInfo, EngineError> {
+        let call = || format!("ensure network {name}");
+        let ensured = ensure_bridge_network(self.client(), name).await;
+        ensured.map_err(|message| EngineError::Unexpected { call: call(), message })?;
+        self.inspect_network(name).await
+    }
+
     /// Creates a network.
     ///
     /// # Errors
@@ -118,6 +160,22 @@ impl Docker {
     /// When the engine refuses.
     pub async fn remove_network(&self, name: &str) -> Result<(), EngineError> {
         self.client().remove_network(name).await.map_err(self.failed(format!("remove network {name}")))
+    }
+
+    /// What the engine says of a network, when it has one of that name.
+    ///
+    /// # Errors
+    /// When the engine does not say, or the network has no IPv4 gateway.
+    pub async fn find_network(&self, name: &str) -> Result<Option<NetworkInfo>, EngineError> {
+        match self.inspect_network(name).await {
+            Ok(found) => Ok(Some(found)),
+            Err(EngineError::Api { source, .. })
+                if matches!(*source, ApiError::DockerResponseServerError { status_code: 404, .. }) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// What the engine says of a network.

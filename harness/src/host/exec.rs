@@ -102,6 +102,7 @@ impl<'host> HostCommand<'host> {
             env,
             cwd: PathBuf::from("/"),
             user: None,
+            detached: false,
         };
         Self { host, request, deadline: DEADLINE, stdin: None, stdout: None, stderr: None }
     }
@@ -260,6 +261,17 @@ impl<'host> HostCommand<'host> {
             Answer::Exited(_) | Answer::Signaled(_) => return Err(gone()),
         }
         Ok(process)
+    }
+
+    /// Starts it, says its process id inside the host, and lets go of it: it runs until it ends or the host does, in a
+    /// process group of its own, as what a program leaves behind when it has ended. Output that is not directed anywhere
+    /// is lost.
+    ///
+    /// # Errors
+    /// When it cannot be started, or the host ends.
+    pub async fn spawn_detached(mut self) -> Result<i32, ExecError> {
+        self.request.detached = true;
+        Ok(self.spawn().await?.pid)
     }
 
     fn argv(&self) -> String {

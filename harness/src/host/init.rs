@@ -173,7 +173,9 @@ fn start(message: &[u8], descriptors: Vec<OwnedFd>, running: &mut HashMap<i32, R
         Ok(child) => {
             let pid = child.id() as i32;
             tell(&mut answers, &Answer::Started(pid));
-            running.insert(pid, Running { answers });
+            if !request.detached {
+                running.insert(pid, Running { answers });
+            }
         }
         Err(error) => {
             let errno = error.raw_os_error().unwrap_or(Errno::EINVAL as i32);

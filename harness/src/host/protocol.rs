@@ -70,6 +70,8 @@ pub(super) struct Request {
     pub(super) env: Vec<(String, String)>,
     pub(super) cwd: PathBuf,
     pub(super) user: Option<(u32, u32)>,
+    /// It runs on when the asker is gone, until it ends or the host does.
+    pub(super) detached: bool,
 }
 
 /// What became of a request: a line of JSON each on its socket.

@@ -14,7 +14,7 @@ use hyper::{Method, Request};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use netns::Namespace;
 
-use super::gateway_api::HEALTH;
+use super::gateway::HEALTH;
 use super::grpc;
 use super::proxy::TAGS;
 use super::refusal::Refusal;

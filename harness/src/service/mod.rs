@@ -22,13 +22,17 @@
 //! # }
 //! ```
 //!
+//! These end with their creator. How an onboarding starts, finds, adopts and checks a gateway that stays is in [`gateway`],
+//! and what it does for inference in [`inference`].
+//!
 //! What they answer is what a caller can tell apart: transport, status codes and who is refused. They keep no state, and
 //! no message of theirs has a content.
 
 mod client;
-mod gateway;
-mod gateway_api;
+pub mod gateway;
 mod grpc;
+pub mod inference;
+mod manager;
 mod process;
 mod proxy;
 mod refusal;
@@ -38,6 +42,7 @@ mod wire;
 
 pub use client::{Answer, CheckError, Client, GrpcStatus, Identity, health, health_over_tls, tags};
 pub use gateway::{Gateway, GatewayMode};
+pub use manager::{ServiceManager, UnitStatus};
 pub use process::{Service, ServiceError};
 pub use proxy::OllamaProxy;
 pub(crate) use stand_in::start_if_asked as start_stand_in_if_asked;

@@ -21,6 +21,11 @@ use crate::host::Host;
 /// What it is called.
 pub(super) const NAME: &str = "ollama-auth-proxy";
 
+/// NemoClaw's variable for the port.
+pub(super) const PORT_VARIABLE: &str = "NEMOCLAW_OLLAMA_PROXY_PORT";
+/// The stand-in's variable for the token.
+pub(super) const TOKEN_VARIABLE: &str = "OLLAMA_PROXY_TOKEN";
+
 /// The one path that needs no token when it is read, so that onboarding can ask whether the proxy runs.
 pub(super) const TAGS: &str = "/api/tags";
 
@@ -89,13 +94,29 @@ impl Default for OllamaProxy {
     }
 }
 
-/// The process.
+/// The process of a stand-in with a creator.
 pub(super) async fn run(config: Config) -> Result<Infallible, String> {
+    serve(config, |address| announce(&[address])).await
+}
+
+/// The process of one without, which is told everything by its environment.
+pub(super) async fn run_by_contract() -> Result<Infallible, String> {
+    let variable = |name: &str| std::env::var(name).map_err(|error| format!("{name}: {error}"));
+    let port = variable(PORT_VARIABLE)?;
+    let port: u16 = port.parse().map_err(|_| format!("{PORT_VARIABLE}={port:?} is no port"))?;
+    let address = (Ipv4Addr::UNSPECIFIED, port).into();
+    serve(Config { address, token: variable(TOKEN_VARIABLE)? }, |_| Ok(())).await
+}
+
+async fn serve(
+    config: Config,
+    listening: impl FnOnce(SocketAddr) -> Result<(), String>,
+) -> Result<Infallible, String> {
     let Config { address, token } = config;
     let listener =
         TcpListener::bind(address).await.map_err(|error| format!("failed to bind to {address}: {error}"))?;
     say(format_args!("Ollama auth proxy listening on {address}"));
-    announce(&[address])?;
+    listening(address)?;
     let expected = format!("Bearer {token}");
     let error = accept(listener, |stream, peer| connection(stream, peer, expected.clone())).await;
     Err(format!("accept at {address}: {error}"))

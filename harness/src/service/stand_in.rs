@@ -15,11 +15,15 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{gateway, proxy};
+use super::{gateway, manager, proxy};
 
 /// The environment variable with what the service is to be, as JSON. A program stands in only when it has this and is
 /// called like a service, so neither the name nor a forgotten variable alone takes a program over.
 pub(super) const VARIABLE: &str = "OPENSHELL_HARNESS_STAND_IN";
+
+/// What the variable has for a service without a creator: it is told everything in the way of the real one, and runs until
+/// it is ended.
+pub(super) const CONTRACT: (&str, &str) = (VARIABLE, "contract");
 
 /// Called in every start of every program of the harness, before `main` and on its only thread: returns at once, or
 /// serves and ends the process.
@@ -28,12 +32,13 @@ pub(crate) fn start_if_asked() {
     let arg0 = std::env::args_os().next().unwrap_or_default();
     let Some(name) = Path::new(&arg0).file_name() else { return };
     let config = config.to_string_lossy();
-    let served = if name == gateway::NAME {
-        stand_in(gateway::NAME, &config, gateway::run)
-    } else if name == proxy::NAME {
-        stand_in(proxy::NAME, &config, proxy::run)
-    } else {
-        return;
+    let served = match name.to_str() {
+        Some(gateway::NAME) if config == CONTRACT.1 => serve(gateway::NAME, gateway::run_by_contract),
+        Some(proxy::NAME) if config == CONTRACT.1 => serve(proxy::NAME, proxy::run_by_contract),
+        Some(gateway::NAME) => stand_in(gateway::NAME, &config, gateway::run),
+        Some(proxy::NAME) => stand_in(proxy::NAME, &config, proxy::run),
+        Some(manager::NAME) => stand_in(manager::NAME, &config, manager::run),
+        _ => return,
     };
     if let Err(message) = &served {
         say(message);
@@ -48,6 +53,19 @@ fn stand_in<C: DeserializeOwned>(
     run: impl AsyncFnOnce(C) -> Result<Infallible, String>,
 ) -> Result<(), String> {
     let config = serde_json::from_str(config).map_err(|error| format!("{VARIABLE}: {error}"))?;
+    serve(name, async || {
+        let lifeline = io::stdin().as_fd().try_clone_to_owned().and_then(pipe::Receiver::from_owned_fd);
+        let mut lifeline = lifeline.map_err(|error| format!("watch standard input: {error}"))?;
+        let mut ignored = [0];
+        tokio::select! {
+            Err(message) = run(config) => Err(message),
+            _ = lifeline.read(&mut ignored) => Ok(()),
+        }
+    })
+}
+
+/// Runs a service as a process of its own name.
+fn serve<T>(name: &str, run: impl AsyncFnOnce() -> Result<T, String>) -> Result<(), String> {
     // A connection that its peer has left is an error of the write, as it is for every program that begins at `main`.
     let mut pipes = SigSet::empty();
     pipes.add(Signal::SIGPIPE);
@@ -60,15 +78,7 @@ fn stand_in<C: DeserializeOwned>(
         .enable_all()
         .build()
         .map_err(|error| format!("start a runtime: {error}"))?;
-    runtime.block_on(async {
-        let lifeline = io::stdin().as_fd().try_clone_to_owned().and_then(pipe::Receiver::from_owned_fd);
-        let mut lifeline = lifeline.map_err(|error| format!("watch standard input: {error}"))?;
-        let mut ignored = [0];
-        tokio::select! {
-            Err(message) = run(config) => Err(message),
-            _ = lifeline.read(&mut ignored) => Ok(()),
-        }
-    })
+    runtime.block_on(run()).map(drop)
 }
 
 /// Tells the creator, once, that every socket of the service listens.

@@ -7,11 +7,11 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 
-use super::gateway::Scope;
-use super::grpc::{self, Body, INTERNAL, PERMISSION_DENIED, UNIMPLEMENTED};
+use super::stub::Scope;
+use crate::service::grpc::{self, Body, INTERNAL, PERMISSION_DENIED, UNIMPLEMENTED};
 
 /// The call by which onboarding asks whether the gateway is well.
-pub(super) const HEALTH: &str = "/openshell.v1.OpenShell/Health";
+pub(in crate::service) const HEALTH: &str = "/openshell.v1.OpenShell/Health";
 
 /// What OpenShell lets a sandbox call and the stand-in answers, with an empty message: the configuration with the
 /// policy, and the inference routes.

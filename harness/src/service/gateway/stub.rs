@@ -1,4 +1,4 @@
-//! The gateway: its listeners are those of OpenShell's, fixed when it starts.
+//! The stand-in for the gateway: its listeners are those of OpenShell's, fixed when it starts.
 
 use std::convert::Infallible;
 use std::io;
@@ -15,13 +15,14 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::process::{Service, ServiceError};
-use super::stand_in::{accept, announce, say};
-use super::{gateway_api, tls};
+use super::api;
 use crate::host::Host;
+use crate::service::process::{Service, ServiceError};
+use crate::service::stand_in::{accept, announce, say};
+use crate::service::tls;
 
 /// What the real program is called.
-pub(super) const NAME: &str = "openshell-gateway";
+pub(crate) const NAME: &str = "openshell-gateway";
 
 /// How long a client may take to shake hands.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
@@ -36,7 +37,7 @@ pub enum GatewayMode {
     /// HTTP/2 without TLS, by prior knowledge.
     #[default]
     Plain,
-    /// TLS; the certificates are in [`TLS_FOLDER`](super::TLS_FOLDER) of the host.
+    /// TLS; the certificates are in [`TLS_FOLDER`](crate::service::TLS_FOLDER) of the host.
     Tls,
     /// TLS, and only for clients with the certificate of that folder.
     MutualTls,
@@ -52,7 +53,7 @@ pub struct Gateway {
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(super) struct Config {
+pub(crate) struct Config {
     primary: IpAddr,
     callback: Option<IpAddr>,
     port: u16,
@@ -85,6 +86,10 @@ impl Gateway {
                 restricted: false,
             },
         }
+    }
+
+    pub(super) fn into_config(self) -> Config {
+        self.config
     }
 
     /// Listens at this address instead of 127.0.0.1 (`OPENSHELL_BIND_ADDRESS`). When it is the wildcard of the bridge
@@ -169,8 +174,16 @@ impl Config {
     }
 }
 
-/// The process: binds everything or ends, makes certificates, announces, serves.
-pub(super) async fn run(config: Config) -> Result<Infallible, String> {
+/// The process of a stand-in with a creator: binds everything or ends, makes certificates, announces, serves.
+pub(crate) async fn run(config: Config) -> Result<Infallible, String> {
+    serve_all(config, announce).await
+}
+
+/// The same, with what is to be done once it listens.
+pub(super) async fn serve_all(
+    config: Config,
+    listening: impl FnOnce(&[SocketAddr]) -> Result<(), String>,
+) -> Result<Infallible, String> {
     let specs = config.listeners();
     let mut bound = Vec::new();
     for spec in &specs {
@@ -193,7 +206,7 @@ pub(super) async fn run(config: Config) -> Result<Infallible, String> {
         GatewayMode::Plain => None,
         mode => Some(tls::acceptor(config.names(), mode == GatewayMode::MutualTls)?),
     };
-    announce(&specs.iter().map(|spec| spec.address).collect::<Vec<_>>())?;
+    listening(&specs.iter().map(|spec| spec.address).collect::<Vec<_>>())?;
     let mut serving = JoinSet::new();
     for (listener, spec) in bound {
         let tls = tls.clone();
@@ -243,7 +256,7 @@ async fn serve(
             request.method(),
             request.uri().path(),
         ));
-        gateway_api::answer(listener.scope, request)
+        api::answer(listener.scope, request)
     });
     if let Err(error) = server.serve_connection(TokioIo::new(stream), answer).await {
         say(format_args!("connection failed peer={peer} error={error}"));

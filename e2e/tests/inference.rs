@@ -1,0 +1,145 @@
+//! The route to Ollama: the preflight runs before it is committed, every time.
+
+use anyhow::{Context, Result};
+use e2e::lab::{PROXY, blames_no_firewall, gateway_setup, host_for_onboarding, inference_setup};
+use harness::service::inference::Progress;
+use harness::{Host, NetworkInfo, Posture, Ufw};
+use probe::{Cause, Decision, LifecyclePath, Verdict};
+use rstest::rstest;
+
+const ROUTE: &str = "http://host.openshell.internal:11435/v1";
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Firewall {
+    Open,
+    RuleOf3472,
+    PolicyDrop,
+    UfwDefaultDeny,
+    UfwWithRemedy,
+}
+
+/// A host whose gateway is onboarded, so that the network is there.
+async fn onboarded() -> Result<(Host, NetworkInfo)> {
+    let (host, program) = host_for_onboarding().await?;
+    gateway_setup(&host, &program).ensure_gateway().await?;
+    let network = host.engine()?.inspect_network("openshell-docker").await?;
+    Ok((host, network))
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_route_is_committed_only_when_sandboxes_reach_the_proxy(
+    #[values(
+        Firewall::Open,
+        Firewall::RuleOf3472,
+        Firewall::PolicyDrop,
+        Firewall::UfwDefaultDeny,
+        Firewall::UfwWithRemedy
+    )]
+    firewall: Firewall,
+) -> Result<()> {
+    let (host, network) = onboarded().await?;
+    match firewall {
+        Firewall::Open => host.apply(&Posture::Open, &network).await?,
+        Firewall::RuleOf3472 => host.apply(&Posture::drop_port(PROXY), &network).await?,
+        Firewall::PolicyDrop => {
+            host.command("iptables").args(["-A", "INPUT", "-i", "lo", "-j", "ACCEPT"]).run().await?;
+            host.apply(&Posture::InputPolicyDrop, &network).await?;
+        }
+        Firewall::UfwDefaultDeny | Firewall::UfwWithRemedy => {
+            // The gateway was allowed when it was onboarded: 11435 is the next one to fail (#3340).
+            let allow = format!("allow from {} to {} port 8080 proto tcp", network.cidr(), network.gateway);
+            host.apply(&Ufw::brev().rule(&allow).into(), &network).await?;
+        }
+    }
+    let inference = inference_setup(&host);
+    if firewall == Firewall::Open {
+        let committed = inference.run().await?;
+        assert_eq!((committed.route.base_url.as_str(), committed.skipped), (ROUTE, None));
+        assert_eq!(inference.committed(), Some(committed.route));
+        assert_eq!(inference.progress(), Some(Progress::Complete));
+        return Ok(host.shutdown().await?);
+    }
+    let error = inference.run().await.expect_err("it is blocked");
+    let stop = error.stop().with_context(|| format!("it failed otherwise: {error}"))?;
+    assert_eq!((stop.path, stop.code), (LifecyclePath::Inference, 1));
+    let target = &stop.report.targets[0];
+    let found = (target.port, target.verdict, target.cause);
+    assert_eq!(found, (PROXY, Verdict::TcpFailed, Some(Cause::Dropped)), "{stop}");
+    assert!(stop.talk.contains("ollama-proxy") && stop.talk.contains("11435"), "{}", stop.talk);
+    assert_eq!(inference.committed(), None, "nothing is committed");
+    assert_eq!(inference.progress(), Some(Progress::InProgress));
+    assert_eq!(inference.proxy(), None, "what the run started is ended");
+
+    // A second run and a resume come to the same point and find the same.
+    let again = inference_setup(&host).run().await.expect_err("it is still blocked");
+    let again = again.stop().with_context(|| format!("it fails for another reason: {again}"))?;
+    assert_eq!(again.report.targets[0].cause, Some(Cause::Dropped));
+    assert_eq!(inference.committed(), None);
+    if firewall == Firewall::UfwWithRemedy {
+        let remedy = &target.remedy.as_ref().context("there is no remedy")?.argv;
+        assert!(stop.talk.contains(&format!("hint: {}", remedy.join(" "))), "{}", stop.talk);
+        host.command(&remedy[0]).args(&remedy[1..]).run().await?;
+        assert_eq!(inference_setup(&host).run().await?.route.base_url, ROUTE);
+        assert_eq!(inference.progress(), Some(Progress::Complete));
+    }
+    host.shutdown().await?;
+    Ok(())
+}
+
+/// What was committed once is checked again, and a later stop does not undo it.
+#[tokio::test]
+async fn a_committed_route_is_checked_again() -> Result<()> {
+    let (host, network) = onboarded().await?;
+    let inference = inference_setup(&host);
+    let route = inference.run().await?.route;
+    let proxy = inference.proxy().context("the proxy is not recorded")?;
+    assert_eq!(inference.run().await?.preflight.report.targets[0].verdict, Verdict::Ok);
+    assert_eq!(inference.proxy(), Some(proxy), "it is the same proxy");
+    host.apply(&Posture::drop_port(PROXY), &network).await?;
+    let error = inference.run().await.expect_err("it is blocked by now");
+    assert!(error.stop().is_some(), "{error}");
+    assert_eq!(inference.committed(), Some(route));
+    assert_eq!(inference.proxy(), Some(proxy), "an earlier run started it");
+    host.shutdown().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn another_program_on_the_proxys_port_is_refused() -> Result<()> {
+    let (host, _) = onboarded().await?;
+    let _other = harness::service::OllamaProxy::new().start(&host).await?;
+    let error = inference_setup(&host).run().await.expect_err("the port is taken").to_string();
+    assert!(error.contains("port 11435 is not available"), "{error}");
+    blames_no_firewall(&error);
+    assert_eq!(inference_setup(&host).committed(), None);
+    host.shutdown().await?;
+    Ok(())
+}
+
+/// A firewall in force makes no difference: on WSL nothing is dialled, and the answer says so.
+#[rstest]
+#[tokio::test]
+async fn on_wsl_nothing_is_checked_and_the_reason_is_said(#[values(false, true)] ufw: bool) -> Result<()> {
+    let (host, network) = onboarded().await?;
+    if ufw {
+        host.apply(&Ufw::brev().into(), &network).await?;
+    }
+    let version = "Linux version 5.15.153.1-microsoft-standard-WSL2 (root@builder) #1 SMP";
+    std::fs::write(host.path("/tmp/version"), version)?;
+    host.command("mount").args(["--bind", "/tmp/version", "/proc/version"]).run().await?;
+    let inference = inference_setup(&host);
+    let committed = inference.run().await?;
+    let reason = committed.skipped.context("it was checked")?;
+    assert!(reason.contains("WSL"), "{reason}");
+    let report = &committed.preflight.report;
+    assert_eq!((report.targets[0].verdict, report.targets[0].cause), (Verdict::Skipped, Some(Cause::Wsl)));
+    let gate = report.preflight.context("it is no preflight")?;
+    assert_eq!((gate.decision, gate.attempts), (Decision::Proceed, 0));
+    assert!(committed.preflight.talk.starts_with("note: 11435 ollama-proxy is not checked"));
+    blames_no_firewall(&committed.preflight.talk);
+    assert_eq!(committed.route.base_url, "http://host.docker.internal:11434/v1");
+    assert_eq!(inference.proxy(), None, "there is no proxy on WSL");
+    host.shutdown().await?;
+    Ok(())
+}

@@ -1,0 +1,240 @@
+//! Every way to a running gateway, under every firewall: the preflight runs at its end, before anything is called healthy.
+//!
+//! The ways are told apart by what they leave behind. Fresh: a new process and new records. Reused: the same process and
+//! untouched records. Adopted: the same process, and records that were not there. Managed: a new process of the manager's and
+//! no records. Outer reuse: nothing is written or started at all.
+
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, bail};
+use e2e::lab::{GATEWAY, gateway_setup, host_for_onboarding};
+use harness::service::ServiceManager;
+use harness::service::gateway::{GatewayError, GatewayProgram, GatewaySetup, OuterReuse};
+use harness::{Host, Network, NetworkInfo, Posture, Ufw};
+use probe::{Cause, LifecyclePath, Verdict};
+use rstest::rstest;
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Firewall {
+    Open,
+    /// `-I INPUT -s <subnet> -p tcp --dport 8080 -j DROP`, word for word.
+    RuleOf3472,
+    /// `-P INPUT DROP`, with `lo` accepted, or the host itself would not find the gateway healthy.
+    PolicyDrop,
+    UfwDefaultDeny,
+    /// UFW, after the command that the preflight printed.
+    UfwWithRemedy,
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_gateway_is_healthy_only_when_sandboxes_reach_it(
+    #[values(
+        LifecyclePath::Fresh,
+        LifecyclePath::Reused,
+        LifecyclePath::Adopted,
+        LifecyclePath::ManagedService,
+        LifecyclePath::OuterReuse
+    )]
+    path: LifecyclePath,
+    #[values(
+        Firewall::Open,
+        Firewall::RuleOf3472,
+        Firewall::PolicyDrop,
+        Firewall::UfwDefaultDeny,
+        Firewall::UfwWithRemedy
+    )]
+    firewall: Firewall,
+) -> Result<()> {
+    let (host, program) = host_for_onboarding().await?;
+    let manager = match path {
+        LifecyclePath::ManagedService => Some(ServiceManager::start(&host, &program).await?),
+        _ => None,
+    };
+    let run = Run { host: &host, program: &program, path, manager: manager.as_ref() };
+    run.arrange(firewall).await?;
+
+    let before = run.look().await?;
+    let ended = run.onboard().await;
+    let after = run.look().await?;
+    match firewall {
+        Firewall::Open => run.expect_healthy(&ended, &before, &after),
+        _ => {
+            let remedy = run.expect_stopped(&ended, firewall, &before, &after).await?;
+            if firewall == Firewall::UfwWithRemedy {
+                host.command(&remedy[0]).args(&remedy[1..]).run().await?;
+                let before = run.look().await?;
+                let ended = run.onboard().await;
+                run.expect_healthy(&ended, &before, &run.look().await?);
+            }
+        }
+    }
+    host.shutdown().await?;
+    Ok(())
+}
+
+/// An onboarding in a host.
+struct Run<'a> {
+    host: &'a Host,
+    program: &'a GatewayProgram,
+    path: LifecyclePath,
+    manager: Option<&'a ServiceManager>,
+}
+
+/// What a run may change.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Seen {
+    processes: Vec<i32>,
+    recorded: Option<i32>,
+    stamps: [Option<SystemTime>; 2],
+    starts: Option<u32>,
+}
+
+/// How an onboarding ended: the way, and the process.
+type Ended = Result<(LifecyclePath, i32), GatewayError>;
+
+impl Run<'_> {
+    fn setup(&self) -> GatewaySetup<'_> {
+        let setup = gateway_setup(self.host, self.program);
+        match self.manager {
+            Some(manager) => setup.managed_by(manager),
+            None => setup,
+        }
+    }
+
+    /// Brings the host to where the way begins, with the firewall in force.
+    async fn arrange(&self, firewall: Firewall) -> Result<()> {
+        match self.path {
+            // Nothing was there before: with no firewall the gateway also makes the network.
+            LifecyclePath::Fresh if firewall == Firewall::Open => return Ok(()),
+            LifecyclePath::Fresh => {
+                self.host.engine()?.create_network(&Network::openshell_docker()).await?;
+            }
+            LifecyclePath::Adopted => {
+                self.setup().ensure_gateway().await?;
+                self.forget_records().await?;
+            }
+            _ => {
+                self.setup().ensure_gateway().await?;
+            }
+        }
+        let network = self.network().await?;
+        match firewall {
+            Firewall::Open => self.host.apply(&Posture::Open, &network).await?,
+            Firewall::RuleOf3472 => self.host.apply(&Posture::drop_port(GATEWAY), &network).await?,
+            Firewall::PolicyDrop => {
+                let accept = ["-A", "INPUT", "-i", "lo", "-j", "ACCEPT"];
+                self.host.command("iptables").args(accept).run().await?;
+                self.host.apply(&Posture::InputPolicyDrop, &network).await?;
+            }
+            Firewall::UfwDefaultDeny | Firewall::UfwWithRemedy => {
+                self.host.apply(&Ufw::brev().into(), &network).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn network(&self) -> Result<NetworkInfo> {
+        Ok(self.host.engine()?.inspect_network("openshell-docker").await?)
+    }
+
+    async fn forget_records(&self) -> Result<()> {
+        let folder = "/root/.local/state/nemoclaw/openshell-docker-gateway";
+        let files = ["openshell-gateway.pid", "runtime.json"].map(|file| format!("{folder}/{file}"));
+        self.host.command("rm").args(files).run().await?;
+        Ok(())
+    }
+
+    async fn look(&self) -> Result<Seen> {
+        let setup = self.setup();
+        let starts = match self.manager {
+            Some(manager) => Some(manager.status().await?.starts),
+            None => None,
+        };
+        let records = setup.records();
+        Ok(Seen { processes: setup.processes(), recorded: records.pid(), stamps: records.stamps(), starts })
+    }
+
+    async fn onboard(&self) -> Ended {
+        let setup = self.setup();
+        if self.path == LifecyclePath::OuterReuse {
+            return match setup.reuse_gateway().await? {
+                OuterReuse::Skip(ensured) => Ok((ensured.path, ensured.pid)),
+                other => panic!("it is not left alone: {other:?}"),
+            };
+        }
+        let ensured = setup.ensure_gateway().await?;
+        assert_eq!(ensured.preflight.talk, "", "a preflight that lets through is silent");
+        Ok((ensured.path, ensured.pid))
+    }
+
+    fn expect_healthy(&self, ended: &Ended, before: &Seen, after: &Seen) {
+        let (path, pid) = match ended {
+            Ok(ended) => *ended,
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(path, self.path);
+        assert_eq!(after.processes, [pid], "there is one gateway");
+        match self.path {
+            LifecyclePath::Fresh => {
+                assert!(before.processes.is_empty() && before.recorded.is_none(), "{before:?}");
+                assert_eq!(after.recorded, Some(pid));
+            }
+            LifecyclePath::Reused | LifecyclePath::OuterReuse => {
+                assert_eq!(after, before, "nothing was started or written");
+                assert_eq!(after.recorded, Some(pid));
+            }
+            LifecyclePath::Adopted => {
+                assert_eq!((&before.processes[..], before.recorded), (&[pid][..], None));
+                assert_eq!((after.recorded, before.stamps), (Some(pid), [None, None]));
+            }
+            _ => {
+                assert_ne!(before.processes, after.processes, "it was restarted");
+                assert_eq!(after.starts, before.starts.map(|starts| starts + 1));
+                assert_eq!((after.recorded, after.stamps), (None, [None, None]));
+            }
+        }
+    }
+
+    /// It stopped for what a sandbox experiences, at this way's own point, and left nothing that another run would fall
+    /// over. Returns the command that repairs it.
+    async fn expect_stopped(
+        &self,
+        ended: &Ended,
+        firewall: Firewall,
+        before: &Seen,
+        after: &Seen,
+    ) -> Result<Vec<String>> {
+        let stop = match ended {
+            Err(error) => error.stop().with_context(|| format!("it failed otherwise: {error}"))?,
+            Ok(_) => bail!("it was called healthy"),
+        };
+        assert_eq!((stop.path, stop.code), (self.path, 1), "{stop}");
+        let target = &stop.report.targets[0];
+        let found = (target.port, target.verdict, target.cause);
+        assert_eq!(found, (GATEWAY, Verdict::TcpFailed, Some(Cause::Dropped)), "{stop}");
+        assert_eq!(stop.report.preflight.map(|gate| gate.path), Some(self.path));
+        let network = self.network().await?;
+        let (subnet, gateway) = (network.cidr(), network.gateway);
+        let command = match firewall {
+            Firewall::UfwDefaultDeny | Firewall::UfwWithRemedy => {
+                format!("ufw allow from {subnet} to {gateway} port 8080 proto tcp")
+            }
+            _ => format!("iptables -I INPUT -s {subnet} -d {gateway} -p tcp --dport 8080 -j ACCEPT"),
+        };
+        let lines = stop.talk.lines();
+        assert_eq!(lines.filter(|line| *line == format!("hint: {command}")).count(), 1, "{}", stop.talk);
+        match self.path {
+            // What this run started is gone: the port is free for the next one.
+            LifecyclePath::Fresh => {
+                assert_eq!((after.processes.len(), after.recorded, after.stamps), (0, None, [None, None]));
+            }
+            LifecyclePath::ManagedService => {
+                assert_eq!(after.starts, before.starts.map(|starts| starts + 1));
+                assert_eq!(after.processes.len(), 1);
+            }
+            _ => assert_eq!(after, before, "what was running runs on, and no record says otherwise"),
+        }
+        Ok(target.remedy.as_ref().context("there is no remedy")?.argv.clone())
+    }
+}
