@@ -1,5 +1,6 @@
 //! A host as OpenShell's users have it: engine, network, gateway and proxy, and the probe as a program in it.
 
+use std::path::Path;
 use std::process::Output;
 
 use anyhow::{Context, Result, ensure};
@@ -101,7 +102,7 @@ pub async fn host_with_probe() -> Result<Host> {
 ///
 /// # Errors
 /// When the probe is stale or the host does not boot.
-pub async fn host_with_probe_and(programs: &[(&str, &str)]) -> Result<Host> {
+pub async fn host_with_probe_and(programs: &[(&Path, &str)]) -> Result<Host> {
     let mut builder = Host::builder().engine(Engine::Docker).bind(programs::probe()?, PROBE);
     for (source, target) in programs {
         builder = builder.bind(source, target);

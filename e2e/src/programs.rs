@@ -21,6 +21,13 @@ pub fn harness() -> Result<PathBuf> {
     find("openshell-harness", "OPENSHELL_HARNESS_BIN", env!("OPENSHELL_HARNESS_BUILD_ID"))
 }
 
+/// A program of the package that a test belongs to: `own("creator", env!("CARGO_BIN_EXE_creator"))`. Cargo says at compile
+/// time where it put it; nextest says at run time where it is, also when it was unpacked from an archive.
+#[must_use]
+pub fn own(name: &str, built: &str) -> PathBuf {
+    std::env::var_os(format!("NEXTEST_BIN_EXE_{name}")).map_or_else(|| built.into(), PathBuf::from)
+}
+
 /// Beside this test's own folder (`target/…/debug/deps`), or where the variable says.
 fn find(name: &str, variable: &str, expected: &str) -> Result<PathBuf> {
     let path = match std::env::var_os(variable) {

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use e2e::remains;
+use e2e::{programs, remains};
 use harness::BootStep;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -32,7 +32,7 @@ struct Creator {
 
 impl Creator {
     fn start(arguments: &[&str], stop_at: Option<BootStep>) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_creator"));
+        let mut command = Command::new(programs::own("creator", env!("CARGO_BIN_EXE_creator")));
         command.args(arguments).args(["--hosts", &HOSTS.to_string()]);
         if let Some(step) = stop_at {
             command.env(BootStep::STOP_AT, step.name());

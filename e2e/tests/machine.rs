@@ -98,7 +98,7 @@ async fn the_machines_own_engine_runs_in_a_host() -> Result<()> {
         .name("machine")
         .engine(Engine::Docker)
         .bind_writable(cache.folder(), "/cache")
-        .bind(env!("CARGO_BIN_EXE_creator"), "/usr/local/bin/creator")
+        .bind(programs::own("creator", env!("CARGO_BIN_EXE_creator")), "/usr/local/bin/creator")
         .start()
         .await?;
     outer

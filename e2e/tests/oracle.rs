@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use e2e::lab::{Lab, PROBE, check_by, host_with_probe_and};
+use e2e::programs;
 use harness::service::Gateway;
 use harness::{Network, Posture, Ufw};
 use probe::{Cause, Verdict};
@@ -41,7 +42,8 @@ async fn a_real_sandbox_experiences_what_the_probe_says(
     #[case] experience: &str,
     #[case] verdict: (Verdict, Option<Cause>),
 ) -> Result<()> {
-    let host = host_with_probe_and(&[(env!("CARGO_BIN_EXE_oracle"), ORACLE)]).await?;
+    let oracle = programs::own("oracle", env!("CARGO_BIN_EXE_oracle"));
+    let host = host_with_probe_and(&[(&oracle, ORACLE)]).await?;
     let network = host.engine()?.create_network(&Network::openshell_docker()).await?;
     let mut lab = Lab { host, network, gateway: None, proxy: None };
     if !matches!(situation, Situation::NotListening) {

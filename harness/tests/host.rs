@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use assert_cmd::assert::OutputAssertExt;
@@ -15,6 +16,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// Where nextest says that it is, also when it was unpacked from an archive; else where cargo put it.
+fn openshell_harness() -> PathBuf {
+    std::env::var_os("NEXTEST_BIN_EXE_openshell-harness")
+        .map_or_else(|| env!("CARGO_BIN_EXE_openshell-harness").into(), PathBuf::from)
+}
 
 /// Runs a line of shell in a host; its output without the last newline.
 async fn shell(host: &Host, line: &str) -> Result<String> {
@@ -349,7 +356,7 @@ fn the_cache_is_where_the_environment_says() -> Result {
         ("XDG_CACHE_HOME", format!("{path}/openshell-harness\n")),
         ("HOME", format!("{path}/.cache/openshell-harness\n")),
     ] {
-        let mut harness = std::process::Command::new(env!("CARGO_BIN_EXE_openshell-harness"));
+        let mut harness = std::process::Command::new(openshell_harness());
         let output = harness.args(["image", "verify"]).env_clear().env(variable, folder.path()).output()?;
         let stderr = String::from_utf8(output.clone().stderr)?;
         output.assert().code(1);

@@ -5,7 +5,7 @@
 mod engine;
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
@@ -13,9 +13,15 @@ use engine::{FakeEngine, Reply};
 use predicates::prelude::*;
 use serde_json::{Value, json};
 
+/// Where nextest says that it is, also when it was unpacked from an archive; else where cargo put it.
+fn program() -> PathBuf {
+    std::env::var_os("NEXTEST_BIN_EXE_openshell-probe")
+        .map_or_else(|| env!("CARGO_BIN_EXE_openshell-probe").into(), PathBuf::from)
+}
+
 /// The program in an environment of its own: no engine of this machine is in reach.
 fn probe() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_openshell-probe"));
+    let mut command = Command::new(program());
     command
         .env_clear()
         .env("DOCKER_HOST", "unix:///nonexistent/docker.sock")
@@ -145,9 +151,9 @@ fn a_socket_without_permission_says_how_to_get_it() {
     std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o000)).unwrap();
     // Root may open every socket, so the program runs as nobody, from a folder that nobody may enter.
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let program = folder.path().join("openshell-probe");
-    std::fs::copy(env!("CARGO_BIN_EXE_openshell-probe"), &program).unwrap();
-    let mut command = std::process::Command::new(&program);
+    let copy = folder.path().join("openshell-probe");
+    std::fs::copy(program(), &copy).unwrap();
+    let mut command = std::process::Command::new(&copy);
     if nix::unistd::geteuid().is_root() {
         command.uid(65534).gid(65534);
     }
@@ -276,7 +282,7 @@ fn an_interrupted_check_removes_its_container() {
             "/containers/c0ffee" => Reply::Raw("HTTP/1.1 204 No Content\r\n\r\n".to_owned()),
             _ => network(request),
         });
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_openshell-probe"));
+        let mut command = std::process::Command::new(program());
         command.env_clear().env("DOCKER_HOST", engine.host()).args(["check", "--port", "8080"]);
         let child = command
             .stdout(std::process::Stdio::piped())
