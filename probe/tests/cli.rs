@@ -5,19 +5,13 @@
 mod engine;
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
-use engine::{FakeEngine, Reply};
+use engine::{FakeEngine, Reply, program};
 use predicates::prelude::*;
 use serde_json::{Value, json};
-
-/// Where nextest says that it is, also when it was unpacked from an archive; else where cargo put it.
-fn program() -> PathBuf {
-    std::env::var_os("NEXTEST_BIN_EXE_openshell-probe")
-        .map_or_else(|| env!("CARGO_BIN_EXE_openshell-probe").into(), PathBuf::from)
-}
 
 /// The program in an environment of its own: no engine of this machine is in reach.
 fn probe() -> Command {

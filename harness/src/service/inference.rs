@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{interval, timeout};
 
 use super::gateway::{
-    Executable, GatewayError, Lock, Passed, Subject, end, owners, preflight, process, write_atomically,
+    Executable, GatewayError, Lock, Passed, Subject, end, owners, preflight, process, settled_owners,
+    write_atomically,
 };
 use super::proxy::{self, OllamaProxy};
 use super::stand_in::CONTRACT;
@@ -149,7 +150,7 @@ impl<'host> InferenceSetup<'host> {
 
     /// Makes sure that the proxy listens; returns its process id when this run started it.
     async fn ensure_proxy(&self) -> Result<Option<i32>, GatewayError> {
-        let listeners = owners(self.host, self.port)?;
+        let listeners = settled_owners(self.host, self.port).await?;
         if let Some(first) = listeners.first() {
             let ours = self.proxy();
             return if ours.is_some() && listeners.iter().all(|owner| owner.pid == ours) {

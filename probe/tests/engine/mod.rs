@@ -10,9 +10,11 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-/// The program under test.
-pub(crate) fn program() -> &'static str {
-    env!("CARGO_BIN_EXE_openshell-probe")
+/// The program under test: where nextest says that it is, also when it was unpacked from an archive; else where cargo put
+/// it.
+pub(crate) fn program() -> PathBuf {
+    std::env::var_os("NEXTEST_BIN_EXE_openshell-probe")
+        .map_or_else(|| env!("CARGO_BIN_EXE_openshell-probe").into(), PathBuf::from)
 }
 
 /// A request, as far as these tests look.

@@ -1,11 +1,12 @@
 //! The four ways to a running gateway, in NemoClaw's order. Each runs the preflight at its own end, before it says healthy.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use probe::LifecyclePath;
 
 use super::error::{Drift, GatewayError};
-use super::identity::{Executable, Owner, Running, environment, owners, process};
+use super::identity::{Executable, Owner, Running, environment, owners, process, settled_owners};
 use super::program::Launch;
 use super::setup::{Ensured, GatewaySetup, LifecycleStep};
 use super::state::{Marker, end};
@@ -56,7 +57,7 @@ impl GatewaySetup<'_> {
 
     /// A listener without records, once it is known to be the gateway.
     async fn adopt(&self) -> Result<Option<Ensured>, GatewayError> {
-        let Some(running) = self.verified_listener()? else { return Ok(None) };
+        let Some(running) = self.verified_listener().await? else { return Ok(None) };
         let has = environment(self.host, running.pid);
         if let Some(drift) = self.drift_of(&running, &has)? {
             // Nothing says that it is ours to end.
@@ -158,26 +159,18 @@ impl GatewaySetup<'_> {
     }
 
     /// The process that has the port, when it is one and runs the gateway's program.
-    fn verified_listener(&self) -> Result<Option<Running>, GatewayError> {
-        let listeners = owners(self.host, self.port)?;
+    async fn verified_listener(&self) -> Result<Option<Running>, GatewayError> {
+        let listeners = settled_owners(self.host, self.port).await?;
         let Some(first) = listeners.first() else { return Ok(None) };
         let running = first.pid.and_then(|pid| process(self.host, pid));
         let foreign = |owner: &Owner| self.foreign(owner);
-        let running = running.filter(|running| {
-            self.program_file().is_some_and(|program| program == running.executable)
-                || self.is_replaced(running)
-        });
+        // What was started from the gateway's path is the gateway, also when there is another file by now: a drift then.
+        let running = running.filter(|running| running.executable.path == Path::new(self.program.path()));
         let Some(running) = running else { return Err(foreign(first)) };
         match listeners.iter().find(|owner| owner.pid != Some(running.pid)) {
             Some(other) => Err(foreign(other)),
             None => Ok(Some(running)),
         }
-    }
-
-    /// It was started from the gateway's path, and there is another file now.
-    fn is_replaced(&self, running: &Running) -> bool {
-        let path = running.executable.path.to_string_lossy();
-        path.strip_suffix(" (deleted)") == Some(self.program.path())
     }
 
     pub(super) fn foreign(&self, owner: &Owner) -> GatewayError {

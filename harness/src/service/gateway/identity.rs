@@ -9,7 +9,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::error::GatewayError;
+use super::state::LOOK;
 use crate::host::Host;
+
+/// How often a socket without a holder is looked at again, [`LOOK`] apart: half a second.
+const SETTLING: u32 = 100;
 
 /// A file that is executed.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -39,21 +43,34 @@ pub(crate) struct Running {
     pub(crate) executable: Executable,
 }
 
-/// The process with that id in the host, unless it has ended; one that waits to be reaped has.
+/// The process with that id in the host, unless it has ended or is about to.
 pub(crate) fn process(host: &Host, pid: i32) -> Option<Running> {
-    let folder = host.path(format!("/proc/{pid}"));
-    let stat = fs::read_to_string(folder.join("stat")).ok()?;
+    let started = start_of(host, pid)?;
+    let link = host.path(format!("/proc/{pid}/exe"));
+    let file = fs::metadata(&link).ok()?;
+    let path = fs::read_link(&link).ok()?;
+    // The kernel's mark of a file whose name is gone or leads to another file by now.
+    let path =
+        path.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map_or(path.clone(), PathBuf::from);
+    Some(Running { pid, started, executable: Executable { path, device: file.dev(), inode: file.ino() } })
+}
+
+/// Whether nothing of a process is left but what its parent has to reap. A process that ends has no executable any more
+/// before its sockets are closed, so [`process`] tells too early.
+pub(crate) fn has_ended(host: &Host, running: &Running) -> bool {
+    start_of(host, running.pid) != Some(running.started)
+}
+
+/// When the process with that id started; `None` when there is none or it waits to be reaped.
+fn start_of(host: &Host, pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(host.path(format!("/proc/{pid}/stat"))).ok()?;
     // The name before it may have spaces and parentheses. From there on: state, ppid, … starttime is the 20th.
     let (_, fields) = stat.rsplit_once(") ")?;
     let fields: Vec<_> = fields.split(' ').collect();
     if matches!(*fields.first()?, "Z" | "X") {
         return None;
     }
-    let started = fields.get(19)?.parse().ok()?;
-    let link = folder.join("exe");
-    let file = fs::metadata(&link).ok()?;
-    let path = fs::read_link(&link).ok()?;
-    Some(Running { pid, started, executable: Executable { path, device: file.dev(), inode: file.ino() } })
+    fields.get(19)?.parse().ok()
 }
 
 /// Every process of the host.
@@ -97,6 +114,20 @@ pub(crate) fn owners(host: &Host, port: u16) -> Result<Vec<Owner>, GatewayError>
         .into_iter()
         .map(|listener| Owner { address: listener.address, pid: owner(listener.inode) })
         .collect())
+}
+
+/// The same, once it is steady: the socket of a process that is just ending has no holder for a moment.
+pub(crate) async fn settled_owners(host: &Host, port: u16) -> Result<Vec<Owner>, GatewayError> {
+    let mut tick = tokio::time::interval(LOOK);
+    let mut seen = owners(host, port)?;
+    for _ in 0..SETTLING {
+        if seen.iter().all(|owner| owner.pid.is_some()) {
+            break;
+        }
+        tick.tick().await;
+        seen = owners(host, port)?;
+    }
+    Ok(seen)
 }
 
 /// The process that holds each socket of the host.

@@ -3,7 +3,7 @@
 use probe::LifecyclePath;
 
 use super::error::GatewayError;
-use super::identity::{owners, process};
+use super::identity::{process, settled_owners};
 use super::setup::{Ensured, GatewaySetup};
 use super::state::end;
 use crate::service::manager::ServiceManager;
@@ -23,7 +23,7 @@ impl GatewaySetup<'_> {
         {
             end(self.host, &running).await?;
         }
-        let listeners = owners(self.host, self.port)?;
+        let listeners = settled_owners(self.host, self.port).await?;
         if let Some(other) = listeners.iter().find(|owner| owner.pid != before.main_pid) {
             return Err(self.foreign(other));
         }

@@ -31,7 +31,7 @@ pub(super) use api::HEALTH;
 pub(crate) use contract::run as run_by_contract;
 pub use error::{Drift, GatewayError, Stop};
 pub use identity::Executable;
-pub(super) use identity::{owners, process};
+pub(super) use identity::{owners, process, settled_owners};
 pub use preflight::Passed;
 pub(super) use preflight::{Subject, preflight};
 pub use program::{GatewayProgram, Health};

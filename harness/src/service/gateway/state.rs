@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::error::GatewayError;
-use super::identity::{Executable, Running, process};
+use super::identity::{Executable, Running, has_ended};
 use crate::host::Host;
 
 /// How long another run may take; its preflight alone may take a minute.
@@ -185,16 +185,15 @@ pub(in crate::service) fn write_atomically(path: &Path, content: &[u8]) -> Resul
 
 /// Ends a process of the host, by asking and then by force, unless another one has its id by now.
 pub(in crate::service) async fn end(host: &Host, running: &Running) -> Result<(), GatewayError> {
-    let there = || process(host, running.pid).is_some_and(|found| found.started == running.started);
     for signal in ["-TERM", "-KILL"] {
-        if !there() {
+        if has_ended(host, running) {
             return Ok(());
         }
         // One that fails has come too late, or the wait for it runs out.
         host.command("kill").args([signal.to_owned(), running.pid.to_string()]).output().await?;
         let mut tick = interval(LOOK);
         let gone = async {
-            while there() {
+            while !has_ended(host, running) {
                 tick.tick().await;
             }
         };
