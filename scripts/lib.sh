@@ -4,6 +4,8 @@
 
 set -euo pipefail
 
+# Where a relative path of the caller's begins.
+caller=$PWD
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 cd -- "$root"
 
@@ -53,6 +55,9 @@ wrong_usage() {
   talk "$usage_text"
   exit 2
 }
+
+# The caller's path as one that holds anywhere.
+from_caller() { (cd -- "$caller" && realpath -m -- "$1"); }
 
 # --- Steps ------------------------------------------------------------------------------------------------------------
 
@@ -166,19 +171,27 @@ need_rust() {
   done
 }
 
+packages=()
+reasons=()
+
 # What apt calls it, and what it is for; nothing here brings a service. Installed when missing, after saying so.
+missing() {
+  packages+=("$1")
+  reasons+=("    $1: $2")
+}
+
+# What building takes, and what hosts take.
 need_tools() {
-  local packages=() reasons=()
-  missing() {
-    packages+=("$1")
-    reasons+=("    $1: $2")
-  }
   if ! command -v cc >/dev/null; then
     missing gcc "links the programs"
     missing libc6-dev "the static C library that goes into them"
   elif [[ $(cc -print-file-name=libc.a) != /* ]]; then
     missing libc6-dev "the static C library that goes into the programs"
   fi
+  need_host_tools
+}
+
+need_host_tools() {
   command -v mmdebstrap >/dev/null || missing mmdebstrap "builds the root filesystem of the hosts"
   # The images are Debians: on another distribution their signatures are checked with keys of this package.
   compgen -G "/usr/share/keyrings/debian-archive-keyring.*" >/dev/null ||
@@ -222,6 +235,8 @@ on_debian() {
 # Found by its path: root's PATH is another one.
 need_nextest() {
   if ! command -v cargo-nextest >/dev/null; then
+    command -v cargo >/dev/null || fail "there is no cargo-nextest here, which runs the tests" \
+      "https://nexte.st has it ready-made"
     say "installing cargo-nextest, which runs the tests, into ${CARGO_HOME:-$HOME/.cargo}/bin"
     talk "    it is compiled once, which takes some minutes; https://nexte.st has it ready-made"
     step "compiling cargo-nextest" cargo install "${quiet[@]}" --locked cargo-nextest
@@ -286,18 +301,80 @@ $report" "in a container: --privileged --cgroupns=host"
 # A temporary folder, of a script that makes one.
 scratch=
 
+# What nextest is told of the tests: it needs no cargo then.
+prepared=()
+
 # Lists the built tests into $scratch.
 prepare_tests() {
   cargo metadata --format-version 1 --locked >"$scratch/cargo.json"
   cargo nextest list --cargo-quiet --locked --workspace --list-type binaries-only --message-format json \
     >"$scratch/binaries.json"
+  prepared=(--cargo-metadata "$scratch/cargo.json" --binaries-metadata "$scratch/binaries.json")
+}
+
+# Unpacks what scripts/archive made into $scratch, with the programs in $unpacked. Not `--archive-file`: nextest would
+# unpack anew for every command, and tell nobody where.
+unpack_tests() {
+  local folder=$scratch/unpacked
+  mkdir "$folder"
+  "$nextest" nextest list --archive-file "$1" --extract-to "$folder" --workspace-remap "$root" \
+    --list-type binaries-only --message-format json >"$scratch/binaries.json"
+  prepared=(
+    --cargo-metadata "$folder/target/nextest/cargo-metadata.json"
+    --binaries-metadata "$folder/target/nextest/binaries-metadata.json"
+    --target-dir-remap "$folder/target" --workspace-remap "$root"
+  )
+  local programs=("$folder"/target/*/debug/openshell-harness)
+  [[ -x ${programs[0]} ]] || fail "there is no openshell-harness in $1" "scripts/archive makes it anew"
+  # shellcheck disable=SC2034 # the scripts that call this use it
+  unpacked=${programs[0]%/*}
+}
+
+# Reports go to $scratch/store/PROFILE/junit.xml instead of the checkout's target/, where an earlier run's may be.
+report_into_scratch() {
+  { cat .config/nextest.toml && printf '\n[store]\ndir = "%s"\n' "$scratch/store"; } >"$scratch/nextest.toml"
+  prepared+=(--config-file "$scratch/nextest.toml")
 }
 
 # Runs them: run_prepared_tests ARGUMENT… Nextest itself runs as root: it could not end a test of another user that takes
-# too long. It is told what cargo built, so it needs no cargo. (A `runner = "sudo"` for each test would also hide from it
+# too long. It is told what cargo built. (A `runner = "sudo"` for each test would also hide from it
 # who holds a test's pipes: leaks.) insta asks cargo where the workspace is unless it is told, and writes new snapshots
 # beside the sources.
 run_prepared_tests() {
-  as_root env INSTA_WORKSPACE_ROOT="$root" INSTA_UPDATE=no \
-    "$nextest" nextest run --cargo-metadata "$scratch/cargo.json" --binaries-metadata "$scratch/binaries.json" "$@"
+  [[ -e $scratch/root-was-here ]] || touch "$scratch/root-was-here"
+  as_root env INSTA_WORKSPACE_ROOT="$root" INSTA_UPDATE=no "$nextest" nextest run "${prepared[@]}" "$@"
+}
+
+# For the end of a script that runs tests: hand_back FOLDER… Root writes reports, and what a failing test leaves beside the
+# sources: snapshots, and the counterexamples of proptest. Then $scratch is removed.
+hand_back() {
+  if ((EUID == 0)); then
+    rm -rf -- "$scratch"
+  elif [[ -e $scratch/root-was-here ]]; then
+    as_root find "$@" -xdev -user root -newer "$scratch/root-was-here" -exec chown -h "$(id -u):$(id -g)" {} +
+    as_root rm -rf -- "$scratch"
+  else
+    rm -rf -- "$scratch"
+  fi
+}
+
+# Folders where something else may write while the tests run. Cargo's and rustup's caches; a checkout below /root or /opt.
+allowed=("$root" "${CARGO_HOME:-${HOME:-/root}/.cargo}" "${RUSTUP_HOME:-${HOME:-/root}/.rustup}")
+
+take_fingerprint() { as_root "$harness" fingerprint take >"$scratch/machine.json"; }
+
+# What begins and ends by itself, such as a timer's service, is gone a moment later. What a test left is not. Groups of
+# hosts that an earlier run left are swept by the first host of this one: their absence is no difference.
+machine_is_as_it_was() {
+  local try folders=() folder
+  for folder in "${allowed[@]}"; do folders+=(--allow "$folder"); done
+  for try in 1 2 3; do
+    as_root "$harness" fingerprint compare "$scratch/machine.json" "${folders[@]}" >"$scratch/compared" 2>&1 && return
+    # Without a word it has not compared anything.
+    [[ -s $scratch/compared ]] || echo "the comparison failed" >"$scratch/compared"
+    grep -vE '^control groups: - .*/openshell-harness\.' "$scratch/compared" >"$scratch/differences" || return 0
+    ((try == 3)) || sleep 2
+  done
+  cat "$scratch/differences" >&2
+  return 1
 }
