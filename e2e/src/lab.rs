@@ -10,7 +10,7 @@ use harness::service::{Gateway, OllamaProxy, Service};
 use harness::{Engine, Host, HostCommand, Network, NetworkInfo, Posture};
 use probe::{Cause, Report, TargetReport, Verdict};
 
-use crate::programs;
+use crate::{given, programs};
 
 /// The gateway's port and the proxy's.
 pub const GATEWAY: u16 = 8080;
@@ -53,6 +53,25 @@ impl Lab {
         lab.gateway = Some(Gateway::on(lab.network.gateway).start(&lab.host).await?);
         lab.proxy = Some(OllamaProxy::new().start(&lab.host).await?);
         Ok(lab)
+    }
+
+    /// The same with what a release validation gives: the userland, and the gateway as its own program, started as an
+    /// onboarding starts it. It makes the network itself, and nothing is there before it.
+    ///
+    /// # Errors
+    /// When a part does not start.
+    pub async fn given() -> Result<Self> {
+        let (host, program) = host_for_onboarding().await?;
+        if program.is_stand_in() {
+            let network = host.engine()?.create_network(&Network::openshell_docker()).await?;
+            let gateway = Some(Gateway::on(network.gateway).start(&host).await?);
+            let proxy = Some(OllamaProxy::new().start(&host).await?);
+            return Ok(Self { host, network, gateway, proxy });
+        }
+        gateway_setup(&host, &program).ensure_gateway().await?;
+        let network = host.engine()?.inspect_network(probe::DEFAULT_NETWORK).await?;
+        let proxy = Some(OllamaProxy::new().start(&host).await?);
+        Ok(Self { host, network, gateway: None, proxy })
     }
 
     /// A host with the network only.
@@ -118,6 +137,7 @@ pub async fn host_with_probe_and(programs: &[(&Path, &str)]) -> Result<Host> {
 pub async fn host_for_onboarding() -> Result<(Host, GatewayProgram)> {
     let program = GatewayProgram::from_environment()?;
     let builder = Host::builder().engine(Engine::Docker).bind(programs::probe()?, PROBE);
+    let builder = given::with_image(builder)?;
     let host = builder.gateway_program(&program)?.ollama_proxy_program()?.start().await?;
     Ok((host, program))
 }

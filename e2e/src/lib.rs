@@ -1,9 +1,10 @@
 //! What the tests of the suite share.
 //!
 //! The suite runs the programs as a user would, inside hosts. [`programs`] finds them and refuses stale ones, [`lab`] has
-//! a host with all parts,
-//! [`remains`] sees what hosts leave behind.
+//! a host with all parts, [`given`] is what a release validation puts in the place of our own, [`remains`] sees what hosts
+//! leave behind.
 
+pub mod given;
 pub mod lab;
 pub mod programs;
 pub mod remains;

@@ -73,6 +73,36 @@ async fn the_gateway_is_healthy_only_when_sandboxes_reach_it(
     Ok(())
 }
 
+/// The engine of the machine itself: an outer host plays the machine, and one test of each kind runs in it as a release
+/// validation with `--image machine` does.
+#[tokio::test]
+async fn the_paths_are_the_same_on_the_engine_of_the_machine_itself() -> Result<()> {
+    let cache = harness::image::Cache::open()?;
+    let outer = Host::builder()
+        .name("machine")
+        .engine(harness::Engine::Docker)
+        .bind_writable(cache.folder(), "/cache")
+        .bind(std::env::current_exe()?, "/usr/local/bin/lifecycle")
+        .bind(e2e::programs::probe()?, "/usr/local/bin/openshell-probe")
+        .start()
+        .await?;
+    let name = "the_gateway_is_healthy_only_when_sandboxes_reach_it";
+    let fresh = format!("{name}::path_1_LifecyclePath__Fresh::firewall_5_Firewall__UfwWithRemedy");
+    let adopted = format!("{name}::path_3_LifecyclePath__Adopted::firewall_1_Firewall__Open");
+    let said = outer
+        .command("lifecycle")
+        .args(["--exact", &fresh, &adopted])
+        .env("OPENSHELL_HARNESS_CACHE", "/cache")
+        .env("OPENSHELL_PROBE_BIN", "/usr/local/bin/openshell-probe")
+        .env("OPENSHELL_IMAGE", "machine")
+        .deadline(std::time::Duration::from_secs(90))
+        .run()
+        .await?;
+    assert!(said.contains("2 passed; 0 failed"), "{said}");
+    outer.shutdown().await?;
+    Ok(())
+}
+
 /// An onboarding in a host.
 struct Run<'a> {
     host: &'a Host,

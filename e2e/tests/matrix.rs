@@ -43,7 +43,7 @@ async fn the_verdict_of(
     firewall: Firewall,
     #[values(Affected::OnePort, Affected::BothPorts)] affected: Affected,
 ) -> Result<()> {
-    let lab = Lab::start().await?;
+    let lab = Lab::given().await?;
     let other = if port == GATEWAY { PROXY } else { GATEWAY };
     match firewall {
         Firewall::Open => {
