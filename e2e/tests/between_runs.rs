@@ -3,6 +3,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use e2e::lab::{blames_no_firewall, gateway_setup, host_for_onboarding};
@@ -128,7 +129,7 @@ async fn a_network_recreated_with_another_subnet_makes_a_wrong_bind(
 }
 
 async fn until_ended(setup: &GatewaySetup<'_>, pid: i32) {
-    let mut tick = tokio::time::interval(std::time::Duration::from_millis(5));
+    let mut tick = tokio::time::interval(Duration::from_millis(5));
     while setup.processes().contains(&pid) {
         tick.tick().await;
     }
@@ -337,6 +338,39 @@ async fn records_of_another_process_are_not_believed() -> Result<()> {
     Ok(())
 }
 
+/// It holds its port, accepts, and never answers: of no use, and it would be in the way. It is ours, so it is ended.
+#[tokio::test]
+async fn a_gateway_of_ours_that_hangs_is_started_anew() -> Result<()> {
+    let (host, program, first) = onboarded().await?;
+    host.command("kill").args(["-STOP", &first.pid.to_string()]).run().await?;
+    let setup = gateway_setup(&host, &program).healthy_within(Duration::from_secs(1));
+    let decision = setup.reuse_gateway().await?;
+    assert!(matches!(decision, OuterReuse::Start(StartReason::NotHealthy(_))), "{decision:?}");
+    let second = setup.ensure_gateway().await?;
+    assert_eq!(second.path, LifecyclePath::Fresh);
+    assert_ne!(second.pid, first.pid);
+    assert_eq!(setup.processes(), [second.pid]);
+    Ok(())
+}
+
+/// Policy DROP and not even `lo` accepted: the host's own check fails before the preflight is asked. It is no answer about
+/// sandboxes, nothing is blamed, and nothing is left.
+#[tokio::test]
+async fn a_gateway_that_the_host_itself_cannot_reach_is_not_healthy_and_not_left_behind() -> Result<()> {
+    let (host, program) = host_for_onboarding().await?;
+    let network = host.engine()?.create_network(&Network::openshell_docker()).await?;
+    host.apply(&Posture::InputPolicyDrop, &network).await?;
+    let setup = gateway_setup(&host, &program).healthy_within(Duration::from_secs(4));
+    let error = setup.ensure_gateway().await.expect_err("the host cannot reach it");
+    let GatewayError::NotHealthy { step, .. } = &error else { panic!("{error}") };
+    assert_eq!(*step, LifecycleStep::Metadata, "{error}");
+    blames_no_firewall(&error.to_string());
+    assert!(setup.processes().is_empty() && setup.records().pid().is_none());
+    host.command("iptables").args(["-P", "INPUT", "ACCEPT"]).run().await?;
+    assert_eq!(setup.ensure_gateway().await?.path, LifecyclePath::Fresh);
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_gateway_that_cannot_start_says_why_and_leaves_nothing() -> Result<()> {
     let (host, program) = host_for_onboarding().await?;
@@ -364,7 +398,7 @@ async fn a_managed_gateway_that_ends_is_started_again_by_its_manager() -> Result
     let first = setup().ensure_gateway().await?;
     assert_eq!(first.path, LifecyclePath::ManagedService);
     host.command("kill").args(["-9", &first.pid.to_string()]).run().await?;
-    let mut tick = tokio::time::interval(std::time::Duration::from_millis(10));
+    let mut tick = tokio::time::interval(Duration::from_millis(10));
     let again = loop {
         let status = manager.status().await?;
         match status.main_pid {

@@ -36,7 +36,11 @@ impl GatewaySetup<'_> {
 
     /// The gateway that the records name, when it is the one listener, is not drifted, and is well.
     async fn reuse(&self) -> Result<Option<Ensured>, GatewayError> {
-        let Some((running, marker)) = self.recorded()? else { return Ok(None) };
+        let Some((running, marker)) = self.recorded() else {
+            // Those of a process that is gone are of no use to anybody.
+            self.records().forget()?;
+            return Ok(None);
+        };
         if self.drift_of(&running, &marker.environment)?.is_some() || !self.is_the_listener(&running)? {
             // It is ours and of no use any more.
             end(self.host, &running).await?;
@@ -142,20 +146,14 @@ impl GatewaySetup<'_> {
         })
     }
 
-    /// The process of the records, if it lives and is the one that was recorded. Records of one that is gone are removed.
-    pub(super) fn recorded(&self) -> Result<Option<(Running, Marker)>, GatewayError> {
+    /// The process of the records, if it lives and is the one that was recorded.
+    pub(super) fn recorded(&self) -> Option<(Running, Marker)> {
         let records = self.records();
-        let (Some(pid), Some(marker)) = (records.pid(), records.marker()) else { return Ok(None) };
+        let (pid, marker) = (records.pid()?, records.marker()?);
         let running = process(self.host, pid).filter(|running| {
             marker.pid == pid && marker.started == running.started && marker.program == running.executable
-        });
-        match running {
-            Some(running) => Ok(Some((running, marker))),
-            None => {
-                records.forget()?;
-                Ok(None)
-            }
-        }
+        })?;
+        Some((running, marker))
     }
 
     /// The process that has the port, when it is one and runs the gateway's program.

@@ -15,9 +15,6 @@ use super::setup::{GatewaySetup, LifecycleStep};
 use super::state::{LOOK, write_atomically};
 use crate::service::client::{CheckError, Client};
 
-/// How long a gateway may take to become well. NemoClaw gives it 30 polls of 2 s; measured here: 20 ms.
-const HEALTHY_DEADLINE: Duration = Duration::from_secs(20);
-
 /// What the command line knows: OpenShell's `gateway add`, `gateway select` and `status` in one file.
 #[derive(Default, Deserialize, Serialize)]
 struct Registry {
@@ -43,7 +40,7 @@ impl GatewaySetup<'_> {
                 }
             }
         };
-        if let Ok(ended) = timeout(HEALTHY_DEADLINE, healthy).await {
+        if let Ok(ended) = timeout(self.healthy_within, healthy).await {
             return ended;
         }
         let (step, message) = last;

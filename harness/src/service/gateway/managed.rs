@@ -18,7 +18,7 @@ impl GatewaySetup<'_> {
             });
         }
         // One of our own that was started without the manager goes out of its way.
-        if let Some((running, _)) = self.recorded()?
+        if let Some((running, _)) = self.recorded()
             && before.main_pid != Some(running.pid)
         {
             end(self.host, &running).await?;

@@ -63,7 +63,7 @@ impl GatewaySetup<'_> {
     pub async fn reuse_gateway(&self) -> Result<OuterReuse, GatewayError> {
         let _lock = self.records().lock().await?;
         let start = |reason| Ok(OuterReuse::Start(reason));
-        let Some((running, marker)) = self.recorded()? else { return start(StartReason::NotRunning) };
+        let Some((running, marker)) = self.recorded() else { return start(StartReason::NotRunning) };
         if let Err(why) = self.metadata().await {
             return start(StartReason::NotHealthy(why));
         }

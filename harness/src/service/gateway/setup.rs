@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::time::Duration;
 
 use probe::LifecyclePath;
 
@@ -17,6 +18,9 @@ use crate::service::manager::ServiceManager;
 
 /// The folder of the records in a host: NemoClaw's own.
 const STATE: &str = "/root/.local/state/nemoclaw/openshell-docker-gateway";
+
+/// How long a gateway may take to become healthy. NemoClaw gives it 30 polls of 2 s; measured here: 20 ms.
+const HEALTHY_WITHIN: Duration = Duration::from_secs(20);
 
 /// The point that an onboarding has come to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -74,6 +78,7 @@ pub struct GatewaySetup<'host> {
     pub(super) state: PathBuf,
     pub(super) name: String,
     strict: bool,
+    pub(super) healthy_within: Duration,
     pub(super) manager: Option<&'host ServiceManager>,
     observer: Option<Observer<'host>>,
 }
@@ -118,6 +123,7 @@ impl<'host> GatewaySetup<'host> {
             state: STATE.into(),
             name: "nemoclaw".to_owned(),
             strict: false,
+            healthy_within: HEALTHY_WITHIN,
             manager: None,
             observer: None,
         }
@@ -148,6 +154,13 @@ impl<'host> GatewaySetup<'host> {
     #[must_use]
     pub fn strict(mut self) -> Self {
         self.strict = true;
+        self
+    }
+
+    /// Gives the gateway so long to become healthy, instead of 20 s.
+    #[must_use]
+    pub fn healthy_within(mut self, deadline: Duration) -> Self {
+        self.healthy_within = deadline;
         self
     }
 
