@@ -148,6 +148,17 @@ pub fn gateway_setup<'host>(host: &'host Host, program: &GatewayProgram) -> Gate
     GatewaySetup::new(host, program.clone(), PROBE)
 }
 
+/// Removes the records of a gateway that goes on running, as if somebody else had started it.
+///
+/// # Errors
+/// When there are none.
+pub async fn forget_records(host: &Host) -> Result<()> {
+    let folder = "/root/.local/state/nemoclaw/openshell-docker-gateway";
+    let files = ["openshell-gateway.pid", "runtime.json"].map(|file| format!("{folder}/{file}"));
+    host.command("rm").args(files).run().await?;
+    Ok(())
+}
+
 /// An onboarding's inference in that host.
 #[must_use]
 pub fn inference_setup(host: &Host) -> InferenceSetup<'_> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use e2e::lab::{blames_no_firewall, gateway_setup, host_for_onboarding};
+use e2e::lab::{blames_no_firewall, forget_records, gateway_setup, host_for_onboarding};
 use harness::service::ServiceManager;
 use harness::service::gateway::{
     Drift, Ensured, GatewayError, GatewayProgram, GatewaySetup, LifecycleStep, OuterReuse, StartReason, Stop,
@@ -43,13 +43,6 @@ async fn recreate(host: &Host, network: &Network) -> Result<NetworkInfo> {
 
 fn elsewhere() -> Network {
     Network::openshell_docker().subnet("172.31.0.0/16", Ipv4Addr::new(172, 31, 0, 1))
-}
-
-async fn forget_records(host: &Host) -> Result<()> {
-    let folder = "/root/.local/state/nemoclaw/openshell-docker-gateway";
-    let files = ["openshell-gateway.pid", "runtime.json"].map(|file| format!("{folder}/{file}"));
-    host.command("rm").args(files).run().await?;
-    Ok(())
 }
 
 #[tokio::test]

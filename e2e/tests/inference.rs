@@ -1,22 +1,14 @@
 //! The route to Ollama: the preflight runs before it is committed, every time.
 
 use anyhow::{Context, Result};
-use e2e::lab::{PROXY, blames_no_firewall, gateway_setup, host_for_onboarding, inference_setup};
+use e2e::firewall::Firewall;
+use e2e::lab::{GATEWAY, PROXY, blames_no_firewall, gateway_setup, host_for_onboarding, inference_setup};
 use harness::service::inference::Progress;
 use harness::{Host, NetworkInfo, Posture, Ufw};
 use probe::{Cause, Decision, LifecyclePath, Verdict};
 use rstest::rstest;
 
 const ROUTE: &str = "http://host.openshell.internal:11435/v1";
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Firewall {
-    Open,
-    RuleOf3472,
-    PolicyDrop,
-    UfwDefaultDeny,
-    UfwWithRemedy,
-}
 
 /// A host whose gateway is onboarded, so that the network is there.
 async fn onboarded() -> Result<(Host, NetworkInfo)> {
@@ -39,19 +31,8 @@ async fn a_route_is_committed_only_when_sandboxes_reach_the_proxy(
     firewall: Firewall,
 ) -> Result<()> {
     let (host, network) = onboarded().await?;
-    match firewall {
-        Firewall::Open => host.apply(&Posture::Open, &network).await?,
-        Firewall::RuleOf3472 => host.apply(&Posture::drop_port(PROXY), &network).await?,
-        Firewall::PolicyDrop => {
-            host.command("iptables").args(["-A", "INPUT", "-i", "lo", "-j", "ACCEPT"]).run().await?;
-            host.apply(&Posture::InputPolicyDrop, &network).await?;
-        }
-        Firewall::UfwDefaultDeny | Firewall::UfwWithRemedy => {
-            // The gateway was allowed when it was onboarded: 11435 is the next one to fail (#3340).
-            let allow = format!("allow from {} to {} port 8080 proto tcp", network.cidr(), network.gateway);
-            host.apply(&Ufw::brev().rule(&allow).into(), &network).await?;
-        }
-    }
+    // The gateway was opened when it was onboarded: 11435 is the next one to fail (#3340).
+    firewall.apply(&host, &network, PROXY, &[GATEWAY]).await?;
     let inference = inference_setup(&host);
     if firewall == Firewall::Open {
         let committed = inference.run().await?;

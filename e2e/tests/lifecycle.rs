@@ -7,24 +7,13 @@
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
-use e2e::lab::{GATEWAY, gateway_setup, host_for_onboarding};
+use e2e::firewall::Firewall;
+use e2e::lab::{GATEWAY, forget_records, gateway_setup, host_for_onboarding};
 use harness::service::ServiceManager;
 use harness::service::gateway::{GatewayError, GatewayProgram, GatewaySetup, OuterReuse};
-use harness::{Host, Network, NetworkInfo, Posture, Ufw};
+use harness::{Host, Network, NetworkInfo};
 use probe::{Cause, LifecyclePath, Verdict};
 use rstest::rstest;
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Firewall {
-    Open,
-    /// `-I INPUT -s <subnet> -p tcp --dport 8080 -j DROP`, word for word.
-    RuleOf3472,
-    /// `-P INPUT DROP`, with `lo` accepted, or the host itself would not find the gateway healthy.
-    PolicyDrop,
-    UfwDefaultDeny,
-    /// UFW, after the command that the preflight printed.
-    UfwWithRemedy,
-}
 
 #[rstest]
 #[tokio::test]
@@ -142,37 +131,18 @@ impl Run<'_> {
             }
             LifecyclePath::Adopted => {
                 self.setup().ensure_gateway().await?;
-                self.forget_records().await?;
+                forget_records(self.host).await?;
             }
             _ => {
                 self.setup().ensure_gateway().await?;
             }
         }
         let network = self.network().await?;
-        match firewall {
-            Firewall::Open => self.host.apply(&Posture::Open, &network).await?,
-            Firewall::RuleOf3472 => self.host.apply(&Posture::drop_port(GATEWAY), &network).await?,
-            Firewall::PolicyDrop => {
-                let accept = ["-A", "INPUT", "-i", "lo", "-j", "ACCEPT"];
-                self.host.command("iptables").args(accept).run().await?;
-                self.host.apply(&Posture::InputPolicyDrop, &network).await?;
-            }
-            Firewall::UfwDefaultDeny | Firewall::UfwWithRemedy => {
-                self.host.apply(&Ufw::brev().into(), &network).await?;
-            }
-        }
-        Ok(())
+        firewall.apply(self.host, &network, GATEWAY, &[]).await
     }
 
     async fn network(&self) -> Result<NetworkInfo> {
         Ok(self.host.engine()?.inspect_network("openshell-docker").await?)
-    }
-
-    async fn forget_records(&self) -> Result<()> {
-        let folder = "/root/.local/state/nemoclaw/openshell-docker-gateway";
-        let files = ["openshell-gateway.pid", "runtime.json"].map(|file| format!("{folder}/{file}"));
-        self.host.command("rm").args(files).run().await?;
-        Ok(())
     }
 
     async fn look(&self) -> Result<Seen> {

@@ -1,23 +1,11 @@
 //! The core matrix: both ports, five postures, one port affected or both.
 
 use anyhow::Result;
+use e2e::firewall::Firewall;
 use e2e::lab::{Answer, GATEWAY, Lab, PROXY};
 use harness::{Posture, Ufw};
 use probe::{Cause, Verdict};
 use rstest::rstest;
-
-/// What the host's firewall does.
-#[derive(Clone, Copy, Debug)]
-enum Firewall {
-    Open,
-    /// `-I INPUT -s <subnet> -p tcp --dport <port> -j DROP`, word for word.
-    RuleOf3472,
-    /// `-P INPUT DROP`, without even `lo` being accepted.
-    PolicyDrop,
-    UfwDefaultDeny,
-    /// UFW, after the commands that the probe printed.
-    UfwWithRemedy,
-}
 
 /// Which ports the firewall affects: the case's own, or both.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
