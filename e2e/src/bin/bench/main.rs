@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use bollard::query_parameters::ListImagesOptions;
 use clap::Parser;
-use e2e::lab::{Lab, PROBE};
+use e2e::lab::{Lab, PROBE, gateway_setup, host_for_onboarding};
 use harness::{Engine, Host, Posture};
+use probe::LifecyclePath;
 use serde::Serialize;
 
 #[derive(Parser)]
@@ -58,18 +59,19 @@ async fn main() -> Result<ExitCode> {
         boot(arguments.rounds).await?,
         both_ports(arguments.rounds).await?,
         dropped_port(arguments.rounds).await?,
+        onboarding(arguments.rounds).await?,
         idle_memory().await?,
     ];
     if let Some(seconds) = arguments.matrix {
         let from = "20 cases, cargo nextest on this machine's cores".to_owned();
         figures.push(Figure::new("core matrix", seconds, "s", 150.0, from));
     }
-    println!("{:44} {:>9} {:>9}  from", "figure", "value", "at most");
+    println!("{:46} {:>9} {:>9}  from", "figure", "value", "at most");
     for figure in &figures {
         let mark = if figure.within { "" } else { "  <-- over" };
         let value = format!("{:.2} {}", figure.value, figure.unit);
         let limit = format!("{:.2} {}", figure.limit, figure.unit);
-        println!("{:44} {:>9} {:>9}  {}{mark}", figure.name, value.trim(), limit.trim(), figure.from);
+        println!("{:46} {:>9} {:>9}  {}{mark}", figure.name, value.trim(), limit.trim(), figure.from);
     }
     if let Some(file) = &arguments.json {
         let text = serde_json::to_string_pretty(&figures)? + "\n";
@@ -153,6 +155,27 @@ async fn dropped_port(rounds: u32) -> Result<Figure> {
     let time = median(times);
     let from = format!("{time:.3} s with a time-out of 3.5 s");
     Ok(Figure::new("dropped port above its time-out", time - 3.5, "s", 0.6, from))
+}
+
+/// An onboarding that finds its gateway running, against the preflight that it ends with.
+async fn onboarding(rounds: u32) -> Result<Figure> {
+    progress("onboarding: a gateway that is reused, and its preflight alone");
+    let (host, program) = host_for_onboarding().await?;
+    let setup = gateway_setup(&host, &program);
+    setup.ensure_gateway().await?;
+    let (mut whole, mut alone) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let start = Instant::now();
+        let ensured = setup.ensure_gateway().await?;
+        whole.push(start.elapsed());
+        ensure!(ensured.path == LifecyclePath::Reused, "{ensured:?}");
+        let start = Instant::now();
+        host.command(PROBE).args(["preflight", "--port", "8080", "--path", "reused"]).run().await?;
+        alone.push(start.elapsed());
+    }
+    let (whole, alone) = (median(whole), median(alone));
+    let from = format!("{whole:.3} s ÷ {alone:.3} s");
+    Ok(Figure::new("onboarding with a running gateway ÷ preflight", whole / alone, "", 1.25, from))
 }
 
 /// What idle hosts take of the machine's memory.
