@@ -6,9 +6,7 @@ use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
     let crate_folder = env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?;
-    let root = Path::new(&crate_folder).parent().ok_or(io::ErrorKind::NotFound)?;
-    build_support::emit(root, build_support::Program::Harness, "OPENSHELL_BUILD_ID")?;
-    build_support::emit(root, build_support::Program::Probe, "OPENSHELL_PROBE_BUILD_ID")?;
+    build_support::emit(Path::new(&crate_folder), build_support::Program::Harness, "OPENSHELL_BUILD_ID")?;
 
     let mut files: Vec<_> =
         fs::read_dir("images")?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;

@@ -28,8 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "aarch64" => "arm64",
         other => return Err(format!("the dialer is written for x86_64 and aarch64, not for {other}").into()),
     };
-    let root = package.parent().ok_or("the package has no parent folder")?;
-    build_support::emit(root, Program::Probe, "OPENSHELL_BUILD_ID")?;
+    build_support::emit(&package, Program::Probe, "OPENSHELL_BUILD_ID")?;
 
     let dialer = compile_dialer(&package, &out, &target)?;
     let image = Image::new(&dialer, architecture)?;

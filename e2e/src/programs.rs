@@ -12,7 +12,7 @@ use crate::given;
 /// # Errors
 /// When it has not been built, or was built from other sources.
 pub fn probe() -> Result<PathBuf> {
-    find("openshell-probe", "OPENSHELL_PROBE_BIN", env!("OPENSHELL_PROBE_BUILD_ID"))
+    find("openshell-probe", "OPENSHELL_PROBE_BIN", probe::BUILD_ID)
 }
 
 /// `openshell-harness`, built from the tree as it is now.
@@ -20,7 +20,7 @@ pub fn probe() -> Result<PathBuf> {
 /// # Errors
 /// When it has not been built, or was built from other sources.
 pub fn harness() -> Result<PathBuf> {
-    find("openshell-harness", "OPENSHELL_HARNESS_BIN", env!("OPENSHELL_HARNESS_BUILD_ID"))
+    find("openshell-harness", "OPENSHELL_HARNESS_BIN", harness::BUILD_ID)
 }
 
 /// A program of the package that a test belongs to: `own("creator", env!("CARGO_BIN_EXE_creator"))`. Cargo says at compile
@@ -71,7 +71,7 @@ mod tests {
         // It prints what it is told to, `build-id`, and so has the build id `build-id`.
         let echo = Path::new("/bin/echo");
         refuse_stale(echo, "build-id").unwrap();
-        let error = refuse_stale(echo, env!("OPENSHELL_PROBE_BUILD_ID")).unwrap_err().to_string();
+        let error = refuse_stale(echo, probe::BUILD_ID).unwrap_err().to_string();
         assert!(error.contains("was built from other sources"), "{error}");
         assert!(
             refuse_stale(Path::new("/missing"), "x").unwrap_err().to_string().contains("hint: cargo build")

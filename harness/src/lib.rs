@@ -30,3 +30,7 @@ pub use host::{BootError, BootStep, Cgroups, ExecError, Host, HostBuilder, HostC
 pub use image::{Image, ImageError};
 pub use machine::Fingerprint;
 pub use posture::{Posture, PostureError, Ufw};
+
+/// The digest of the sources and the lock file that this library was built from; `openshell-harness build-id` prints that
+/// of the program.
+pub const BUILD_ID: &str = env!("OPENSHELL_BUILD_ID");

@@ -11,9 +11,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// The digest of the sources and the lock file that this program was built from.
-const BUILD_ID: &str = env!("OPENSHELL_BUILD_ID");
-
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (build ", env!("OPENSHELL_BUILD_ID"), ")");
 
 /// Builds hermetic Linux hosts with a real engine and a real firewall.
@@ -60,7 +57,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Reproduce { probe } => reproduce::run(probe),
         Command::Fingerprint(command) => fingerprint::run(command),
         Command::BuildId => {
-            output::line(BUILD_ID);
+            output::line(harness::BUILD_ID);
             Ok(ExitCode::SUCCESS)
         }
     };

@@ -18,9 +18,6 @@ const PROBE: &str = "/usr/local/bin/openshell-probe";
 /// What is checked; named, so that both are required.
 const TARGETS: [&str; 4] = ["--port", "8080=gateway", "--port", "11435=ollama-proxy"];
 
-/// The build id of the probe in the tree that this program was built from.
-const PROBE_BUILD_ID: &str = env!("OPENSHELL_PROBE_BUILD_ID");
-
 pub(super) fn run(probe: Option<PathBuf>) -> Result<ExitCode> {
     let probe = find_probe(probe)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -41,7 +38,7 @@ fn find_probe(asked: Option<PathBuf>) -> Result<PathBuf> {
         format!("run {}\nhint: cargo build --workspace --bins, or name one with --probe", path.display())
     })?;
     let found = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    if found != PROBE_BUILD_ID {
+    if found != probe::BUILD_ID {
         bail!("{} was built from other sources\nhint: cargo build --workspace --bins", path.display());
     }
     Ok(path)

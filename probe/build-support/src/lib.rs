@@ -1,7 +1,8 @@
 //! The build id: a digest of the sources and the lock file that a program was built from.
 //!
-//! `openshell-probe` and `openshell-harness` carry the id of what they were built from, the e2e suite carries the ids
-//! that the tree has now, and refuses a program with another one. So a stale binary in `target/` can never pass.
+//! `openshell-probe` and `openshell-harness` carry the id of what they were built from, and so do their libraries. The
+//! e2e suite has the ids that the tree has now from the libraries, and refuses a program with another one. So a stale
+//! binary in `target/` can never pass.
 
 #![allow(clippy::print_stdout, reason = "a build script talks to cargo through stdout")]
 
@@ -14,7 +15,10 @@ use sha2::{Digest, Sha256};
 /// Files outside the packages that decide what a program becomes.
 const WORKSPACE_FILES: [&str; 3] = ["Cargo.lock", "Cargo.toml", ".cargo/config.toml"];
 
-/// A program of the workspace that carries a build id.
+/// Folders that decide nothing: tests, documents, what is built, and a project of its own.
+const SKIPPED: [&str; 5] = ["dependent", "doc", "schema", "target", "tests"];
+
+/// A program that carries a build id.
 #[derive(Clone, Copy, Debug)]
 pub enum Program {
     /// `openshell-probe`: everything below `probe/`.
@@ -32,15 +36,48 @@ impl Program {
     }
 }
 
-/// The id of `program` in the workspace at `root`: the first 16 hexadecimal digits of a SHA-256 over the path and the
-/// content of every file that decides it. Tests and documents do not count.
+/// For a build script: sets `variable` to the id of `program` for `env!`, and asks cargo to run the script again when
+/// one of its files changes. `package` is the folder of the program's package.
 ///
 /// # Errors
-/// When a file of the workspace cannot be read.
-pub fn build_id(root: &Path, program: Program) -> io::Result<String> {
-    let mut files: Vec<PathBuf> = WORKSPACE_FILES.iter().map(|file| root.join(file)).collect();
-    for folder in program.folders() {
-        collect(&root.join(folder), &mut files)?;
+/// When a file that decides the id cannot be read.
+pub fn emit(package: &Path, program: Program, variable: &str) -> io::Result<()> {
+    let (root, paths) = sources(package, program)?;
+    println!("cargo::rustc-env={variable}={}", build_id(&root, &paths)?);
+    for path in &paths {
+        println!("cargo::rerun-if-changed={}", path.display());
+    }
+    Ok(())
+}
+
+/// The files and folders that decide what `program` becomes, and the folder that they are named from.
+///
+/// In an unpacked package those are its own files: the other packages are wherever cargo has put them, and the manifest
+/// names their version.
+fn sources(package: &Path, program: Program) -> io::Result<(PathBuf, Vec<PathBuf>)> {
+    if !is_member(&fs::read_to_string(package.join("Cargo.toml"))?) {
+        return Ok((package.to_owned(), vec![package.to_owned()]));
+    }
+    let root = package.parent().ok_or(io::ErrorKind::NotFound)?;
+    let paths = program.folders().iter().chain(&WORKSPACE_FILES).map(|path| root.join(path)).collect();
+    Ok((root.to_owned(), paths))
+}
+
+/// Whether a manifest takes something over from its workspace. Cargo writes every value out when it packages. Looking for
+/// the workspace's files instead would make an id of less wherever one of them is missing.
+fn is_member(manifest: &str) -> bool {
+    manifest.lines().any(|line| line == "version.workspace = true")
+}
+
+/// The first 16 hexadecimal digits of a SHA-256 over the path and the content of every file.
+fn build_id(root: &Path, paths: &[PathBuf]) -> io::Result<String> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            collect(path, &mut files)?;
+        } else {
+            files.push(path.clone());
+        }
     }
     files.sort();
     let mut digest = Sha256::new();
@@ -55,26 +92,13 @@ pub fn build_id(root: &Path, program: Program) -> io::Result<String> {
     Ok(digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// For a build script: sets `variable` to the id of `program` for `env!`, and asks cargo to run the script again when
-/// one of its files changes. `root` is the folder of the workspace.
-///
-/// # Errors
-/// When a file of the workspace cannot be read.
-pub fn emit(root: &Path, program: Program, variable: &str) -> io::Result<()> {
-    println!("cargo::rustc-env={variable}={}", build_id(root, program)?);
-    for path in program.folders().iter().chain(&WORKSPACE_FILES) {
-        println!("cargo::rerun-if-changed={}", root.join(path).display());
-    }
-    Ok(())
-}
-
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let path = entry.path();
         let name = entry.file_name();
         if entry.file_type()?.is_dir() {
-            if name != "tests" && name != "target" && name != "schema" {
+            if SKIPPED.iter().all(|skipped| name != *skipped) {
                 collect(&path, files)?;
             }
         } else if path.extension().is_some_and(|extension| extension == "rs" || extension == "toml") {
@@ -82,4 +106,16 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_of_the_workspace_is_told_from_an_unpacked_one() {
+        let own = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
+        assert!(is_member(&own));
+        assert!(!is_member("[package]\nname = \"openshell-probe\"\nversion = \"0.1.0\"\n"));
+    }
 }
