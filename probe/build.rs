@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     build_support::emit(&package, Program::Probe, "OPENSHELL_BUILD_ID")?;
 
-    let dialer = compile_dialer(&package, &out, &target)?;
+    let dialer = compile_dialer(&out, &target)?;
     let image = Image::new(&dialer, architecture)?;
     fs::write(out.join("image.tar"), &image.archive)?;
     println!("cargo::rustc-env=OPENSHELL_IMAGE_ARCHITECTURE={architecture}");
@@ -43,7 +43,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// The dialer goes straight to rustc, not through cargo: it has no dependency, and its flags differ from ours.
-fn compile_dialer(package: &Path, out: &Path, target: &str) -> Result<Vec<u8>, Box<dyn Error>> {
+fn compile_dialer(out: &Path, target: &str) -> Result<Vec<u8>, Box<dyn Error>> {
+    let sources = out.join("dialer");
+    fs::create_dir_all(&sources)?;
+    for (name, content) in dialer::SOURCES {
+        fs::write(sources.join(name), content)?;
+    }
     let program = out.join("openshell-dialer");
     let mut rustc = Command::new(env::var("RUSTC")?);
     rustc
@@ -60,10 +65,10 @@ fn compile_dialer(package: &Path, out: &Path, target: &str) -> Result<Vec<u8>, B
         .args(["-C", "target-feature=+crt-static", "-C", "panic=abort", "-C", "opt-level=z", "-C", "lto=fat"])
         .args(["-C", "codegen-units=1", "-C", "strip=symbols"])
         // The same bytes from every folder: the image's id is their digest.
-        .arg(format!("--remap-path-prefix={}=/openshell", package.display()))
+        .arg(format!("--remap-path-prefix={}=/openshell", out.display()))
         .arg("-o")
         .arg(&program)
-        .arg(package.join("dialer/main.rs"));
+        .arg(sources.join(dialer::SOURCES[0].0));
     if let Ok(linker) = env::var("RUSTC_LINKER") {
         rustc.arg("-C").arg(format!("linker={linker}"));
     }
