@@ -17,6 +17,22 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # In your tests
+//!
+//! With `harness` and `tokio` as dev-dependencies this is a complete test file. It takes root, and the image:
+//! `openshell-harness image build debian-13`.
+//!
+//! ```no_run
+#![doc = include_str!("../doc/firewall.rs")]
+//! ```
+//!
+//! Link your tests statically, by `.cargo/config.toml`. A stand-in such as [`service::Gateway`] is your own program,
+//! started again inside the host, where your machine's libraries are not:
+//!
+//! ```toml
+#![doc = include_str!("../doc/config.toml")]
+//! ```
 
 pub mod engine;
 pub mod host;

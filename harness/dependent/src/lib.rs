@@ -1,0 +1,1 @@
+//! What somebody else's project is about; here only its test matters.
