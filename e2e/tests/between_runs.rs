@@ -331,6 +331,24 @@ async fn records_of_another_process_are_not_believed() -> Result<()> {
     Ok(())
 }
 
+/// With its engine gone nothing can be found out about a gateway that runs on: a warning, and a stop for an onboarding that
+/// is strict.
+#[tokio::test]
+async fn a_strict_onboarding_stops_when_nothing_could_be_found_out() -> Result<()> {
+    let (host, program, first) = onboarded().await?;
+    let setup = || gateway_setup(&host, &program);
+    host.command("kill").args(["-9", &host.engine()?.pid().to_string()]).run().await?;
+    let reused = setup().ensure_gateway().await?;
+    assert_eq!((reused.path, reused.pid), (LifecyclePath::Reused, first.pid));
+    assert!(reused.preflight.talk.starts_with("warning: "), "{}", reused.preflight.talk);
+    let stop = stopped(setup().strict().ensure_gateway().await, Cause::DaemonUnreachable)?;
+    assert_eq!((stop.path, stop.code), (LifecyclePath::Reused, 3));
+    assert!(stop.talk.starts_with("error: "), "{}", stop.talk);
+    blames_no_firewall(&stop.talk);
+    assert_eq!(setup().processes(), [first.pid], "it runs on");
+    Ok(())
+}
+
 /// It holds its port, accepts, and never answers: of no use, and it would be in the way. It is ours, so it is ended.
 #[tokio::test]
 async fn a_gateway_of_ours_that_hangs_is_started_anew() -> Result<()> {

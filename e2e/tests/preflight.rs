@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::process::Output;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use e2e::lab::{GATEWAY, Lab, PROBE, blames_no_firewall, host_with_probe_and};
@@ -158,11 +159,15 @@ async fn a_host_gateway_that_starts_late_is_waited_for() -> Result<()> {
     let host = desktop().await?;
     let arguments = ["preflight", "--port", "8080=gateway", "--format", "json"];
     let mut process = host.command(PROBE).args(arguments).spawn().await?;
-    let mut tick = tokio::time::interval(std::time::Duration::from_millis(5));
+    let mut tick = tokio::time::interval(Duration::from_millis(5));
     // Its first attempt was refused once it says that a second one comes.
-    while !process.stderr().contains("attempt 2 of 10") {
-        tick.tick().await;
-    }
+    let tried_again = async {
+        while !process.stderr().contains("attempt 2 of 10") {
+            tick.tick().await;
+        }
+    };
+    let tried_again = tokio::time::timeout(Duration::from_secs(20), tried_again).await;
+    tried_again.context("it is not tried again")?;
     let _gateway = Gateway::on(HOST_GATEWAY).start(&host).await?;
     let status = process.wait().await?;
     let report: Report = serde_json::from_str(&process.stdout())?;
