@@ -97,6 +97,14 @@ fn each_outcome_with_a_proven_listener_has_its_cause() {
 }
 
 #[test]
+fn only_what_a_firewall_does_is_its_fault() {
+    assert!(Cause::Dropped.is_firewall() && Cause::Rejected.is_firewall());
+    for cause in [Cause::NotListening, Cause::WrongBind, Cause::AcceptQueueFull, Cause::LinkDown] {
+        assert!(!cause.is_firewall(), "{cause:?}");
+    }
+}
+
+#[test]
 fn without_a_listener_nothing_else_is_blamed() {
     for sandbox in
         [dial(error("ECONNREFUSED")), dial(Outcome::TimedOut), icmp(error("EHOSTUNREACH"), 13, GATEWAY)]
@@ -214,10 +222,19 @@ fn trouble_with_the_tools_is_never_a_failure_of_the_network() {
         (Trouble::Engine(engine(EngineTrouble::PermissionDenied)), Cause::PermissionDenied),
         (Trouble::Engine(engine(refused.clone())), Cause::EngineError),
         (Trouble::Container(engine(silent)), Cause::ProbeTimeout),
-        (Trouble::Container(engine(down)), Cause::DaemonUnreachable),
+        (Trouble::Container(engine(down.clone())), Cause::DaemonUnreachable),
         (Trouble::Image(ImageError::Engine(engine(refused))), Cause::ImageUnavailable),
+        // An engine that went away while its image was asked for is gone, whatever it was asked.
+        (Trouble::Image(ImageError::Engine(engine(down.clone()))), Cause::DaemonUnreachable),
+        (
+            Trouble::Image(ImageError::Engine(engine(EngineTrouble::PermissionDenied))),
+            Cause::PermissionDenied,
+        ),
         (Trouble::Image(ImageError::NotFound), Cause::ImageUnavailable),
         (Trouble::Route(RouteError::NoIpv4Gateway), Cause::NoIpv4Gateway),
+        (Trouble::Route(RouteError::InvalidGateway { gateway: "x".to_owned() }), Cause::InvalidGateway),
+        (Trouble::Route(RouteError::NotABridge { driver: "x".to_owned() }), Cause::NotABridge),
+        (Trouble::Interrupted, Cause::Interrupted),
     ];
     for (trouble, cause) in table {
         let evidence = Evidence { trouble: Some(trouble), ..evidence() };
