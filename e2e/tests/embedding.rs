@@ -106,6 +106,7 @@ fn the_table_has_the_decision_of_each_verdict() {
         let decision = match row.verdict {
             "ok" | "skipped" => "goes on, 0",
             "tcp_failed" | "wrong_service" => "stops, 1",
+            _ if row.cause == Some("interrupted") => "stops, 3",
             _ => "warns, 0",
         };
         assert!(row.preflight.starts_with(decision), "{row:?}");

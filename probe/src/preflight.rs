@@ -23,7 +23,7 @@ use crate::interrupt::Interrupt;
 use crate::report::{Report, judge};
 use crate::route::Route;
 use crate::target::Target;
-use crate::verdict::Verdict;
+use crate::verdict::{Cause, Verdict};
 
 /// How long all attempts may take together unless said: ten that time out, with a second between them, and some time
 /// to spare.
@@ -180,7 +180,12 @@ impl Preflight {
 
     fn decide(&self, mut report: Report, attempts: u32) -> Report {
         let verdicts: Vec<Verdict> = report.targets.iter().map(|target| target.verdict).collect();
-        let (decision, exit_code) = decision(&verdicts, self.path, self.strict);
+        let interrupted = report.targets.iter().any(|target| target.cause == Some(Cause::Interrupted));
+        let (decision, exit_code) = match decision(&verdicts, self.path, self.strict) {
+            // Whoever interrupts it does not want to go on.
+            (Decision::Warn, _) if interrupted => (Decision::Stop, 3),
+            decided => decided,
+        };
         report.exit_code = exit_code;
         report.preflight = Some(Gate { path: self.path, strict: self.strict, decision, attempts });
         report

@@ -99,3 +99,18 @@ fn a_check_says_nothing_of_a_gate() {
     let report: Value = serde_json::from_slice(&output).unwrap();
     assert_eq!(report.get("preflight"), None);
 }
+
+/// Whoever interrupts it does not want to go on, though nothing was found out.
+#[tokio::test]
+async fn an_interrupted_gate_stops() {
+    use probe::{Cause, Decision, Interrupt, LifecyclePath, Preflight, Target};
+    let engine = FakeEngine::start(|_| engine::Reply::Silence);
+    let interrupt = Interrupt::listen().unwrap();
+    nix::sys::signal::raise(nix::sys::signal::Signal::SIGTERM).unwrap();
+    interrupt.raised().await;
+    let mut preflight = Preflight::new(vec![Target::parse("8080", true).unwrap()], LifecyclePath::Fresh);
+    preflight.request.host = Some(engine.host());
+    let report = preflight.run(&interrupt, |_| ()).await;
+    assert_eq!(report.targets[0].cause, Some(Cause::Interrupted));
+    assert_eq!((report.preflight.unwrap().decision, report.exit_code), (Decision::Stop, 3));
+}
