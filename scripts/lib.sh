@@ -233,11 +233,16 @@ on_debian() {
     [[ " $(os_release ID) $(os_release ID_LIKE) " =~ \ (debian|ubuntu)\  ]]
 }
 
+# For what runs an archive: nothing is compiled there.
+have_nextest() {
+  command -v cargo-nextest >/dev/null || fail "there is no cargo-nextest here, which runs the tests" \
+    "https://nexte.st has it ready-made; or: cargo install --locked cargo-nextest, which takes minutes"
+  need_nextest
+}
+
 # Found by its path: root's PATH is another one.
 need_nextest() {
   if ! command -v cargo-nextest >/dev/null; then
-    command -v cargo >/dev/null || fail "there is no cargo-nextest here, which runs the tests" \
-      "https://nexte.st has it ready-made"
     say "installing cargo-nextest, which runs the tests, into ${CARGO_HOME:-$HOME/.cargo}/bin"
     talk "    it is compiled once, which takes some minutes; https://nexte.st has it ready-made"
     step "compiling cargo-nextest" cargo install "${quiet[@]}" --locked cargo-nextest

@@ -21,7 +21,10 @@ export function verifySandboxBridgeGatewayReachableOrExit(options: Options) {
     timeout: timeoutMs,
     killSignal: "SIGKILL",
   });
-  const report: Report | undefined = ended.status !== null && ended.stdout ? JSON.parse(ended.stdout) : undefined;
+  let report: Report | undefined;
+  try {
+    report = JSON.parse(ended.stdout) ?? undefined;
+  } catch {} // What is no report is none, whatever program it was.
   if (ended.status === 0 && report) return report;
   if (!ended.status) {
     const why = ended.error?.message ?? (ended.signal ? `ended by ${ended.signal}` : "no report");

@@ -231,6 +231,7 @@ async fn a_stopped_engine_is_a_warning_and_the_reason_at_which_upstream_stops() 
 #[case::hangs(Some("exec sleep 600"), "ETIMEDOUT")]
 #[case::killed(Some("kill -KILL $$"), "ended by SIGKILL")]
 #[case::says_nothing(Some("exit 0"), "no report")]
+#[case::says_something_else(Some("echo hello"), "no report")]
 #[tokio::test]
 async fn no_answer_is_a_warning(#[case] program: Option<&str>, #[case] why: &str) -> Result<()> {
     let Some(node) = Node::find().await? else { return Ok(()) };
@@ -254,6 +255,8 @@ async fn a_wrong_command_line_and_a_signal_stop() -> Result<()> {
     let wrong = node.verify(&probe, "found", true).await?;
     assert_eq!((wrong.code, wrong.answer.as_str()), (1, ""));
     assert!(wrong.talk.contains("invalid value 'found' for '--path"), "{}", wrong.talk);
+    let other = node.verify(&node.program("echo hello; exit 101")?, "fresh", true).await?;
+    assert_eq!((other.code, other.answer.as_str()), (1, ""), "{}", other.talk);
     let interrupted = node.verify(&node.program("exit 130")?, "fresh", false).await?;
     let answer = "thrown: the preflight of 8080=gateway says stop (exit code 130): see its message";
     assert_eq!((interrupted.code, interrupted.answer.as_str()), (0, answer));

@@ -23,13 +23,16 @@ fn preflight() -> Command {
 
 #[test]
 fn wrong_arguments_exit_2_and_name_the_argument() {
-    let table: [(&[&str], &str); 6] = [
+    let table: [(&[&str], &str); 9] = [
         (&[], "--port"),
         (&["--port", "0"], "--port"),
         (&["--port", "80", "--port", "80"], "port 80 twice"),
         (&["--port", "80", "--path", "found"], "--path"),
         (&["--port", "80", "--optional-port", "81"], "--optional-port"),
         (&["--port", "80", "--timeout", "60s"], "--deadline"),
+        (&["--port", "80", "--timeout", "500ms"], "too short for a gate"),
+        (&["--port", "80", "--host", "bogus"], "--host \"bogus\" is no endpoint"),
+        (&["--port", "80", "--host", "ssh://machine"], "unix:///path or tcp://host:port"),
     ];
     for (arguments, named) in table {
         preflight().args(arguments).assert().code(2).stdout("").stderr(predicate::str::contains(named));
@@ -59,6 +62,15 @@ fn what_could_not_be_found_out_is_a_warning() {
 fn strict_makes_a_stop_of_it() {
     let assert = preflight().args(["--port", "8080=gateway", "--strict"]).assert().code(3).stdout("");
     assert.stderr(predicate::str::starts_with("error: could not verify that sandboxes reach 8080 gateway"));
+}
+
+/// What is known is said, strict or not.
+#[test]
+fn strict_does_not_hide_that_the_network_is_missing() {
+    let engine = FakeEngine::start(engine::without_networks);
+    let arguments = ["--port", "8080=gateway", "--path", "reused", "--strict"];
+    let assert = preflight().args(arguments).env("DOCKER_HOST", engine.host()).assert().code(3);
+    assert.stderr(predicate::str::starts_with("error: sandboxes cannot be created"));
 }
 
 /// A fresh gateway may be about to create it; one that was running before has done so.

@@ -21,6 +21,7 @@ mod privileges;
 mod protocol;
 mod step;
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -46,7 +47,7 @@ use crate::image::{Image, ImageError};
 const END_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Why a host did not boot.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum BootError {
     /// There is no such image.
@@ -105,6 +106,13 @@ pub enum BootError {
     /// Its engine did not start.
     #[error(transparent)]
     Engine(Box<EngineError>),
+}
+
+/// In its words, with the hint: what a test or a `main` that returns it prints.
+impl fmt::Debug for BootError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// A running host. Dropping it ends it; [`shutdown`](Self::shutdown) also says whether it ended well.

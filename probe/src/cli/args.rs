@@ -9,6 +9,7 @@ use crate::check::{DEFAULT_DEADLINE, DEFAULT_TIMEOUT, Request};
 use crate::engine::Environment;
 use crate::preflight::{LifecyclePath, PREFLIGHT_DEADLINE, Preflight};
 use crate::route::{DEFAULT_NETWORK, OPENSHELL_ALIAS};
+use crate::sanitize::sanitize;
 use crate::target::{PortSpec, Target};
 
 /// OpenShell's and NemoClaw's variable for the sandbox network.
@@ -92,7 +93,8 @@ pub(super) struct CheckArguments {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0 go on (silently, or with a warning when it could not be found out), 1 stop: not reachable,
-2 wrong arguments, 3 stop: --strict and it could not be found out, or the network is missing where it must exist."
+2 wrong arguments, 3 stop: --strict and it could not be found out, or the network is missing where it must exist,
+130 and 143 a signal ended it."
 )]
 pub(super) struct PreflightArguments {
     #[command(flatten)]
@@ -134,6 +136,12 @@ pub(super) enum UsageError {
     NoTimeout,
     #[error("--timeout must not be more than 10 minutes")]
     LongTimeout,
+    #[error(
+        "--timeout {timeout:?} is too short for a gate: TCP repeats itself after 1 s, and no silence before that is an answer"
+    )]
+    ShortTimeout { timeout: Duration },
+    #[error("--host {host:?} is no endpoint: unix:///path or tcp://host:port")]
+    Host { host: String },
     #[error("{argument} must be 1 to 253 letters, digits, '-', '_' or '.'")]
     Name { argument: &'static str },
 }
@@ -151,6 +159,9 @@ impl PreflightArguments {
     /// The gate that these arguments describe.
     pub(super) fn preflight(&self) -> Result<Preflight, UsageError> {
         let request = self.common.request(targets(&self.ports, &[])?, self.deadline)?;
+        if request.timeout <= Duration::from_secs(1) {
+            return Err(UsageError::ShortTimeout { timeout: request.timeout });
+        }
         Ok(Preflight { request, path: self.path, strict: self.strict })
     }
 
@@ -169,6 +180,11 @@ impl Common {
         }
         if self.timeout + Duration::from_secs(1) > deadline {
             return Err(UsageError::NoTime { timeout: self.timeout, deadline });
+        }
+        if let Some(host) = &self.host
+            && !["unix://", "tcp://"].iter().any(|scheme| host.starts_with(scheme))
+        {
+            return Err(UsageError::Host { host: sanitize(host) });
         }
         let (network, argument) = self.network_name();
         if !is_name(&network) {

@@ -27,6 +27,7 @@ pub(super) fn gate(report: &Report) -> String {
     let mut text = String::new();
     let decision = report.preflight.map_or(Decision::Proceed, |gate| gate.decision);
     let strict = report.preflight.is_some_and(|gate| gate.strict);
+    let needs_network = report.preflight.is_some_and(|gate| gate.path.network_must_exist());
     for target in &report.targets {
         let (name, summary) = (name(target), &target.summary);
         let _ = match target.verdict {
@@ -35,7 +36,7 @@ pub(super) fn gate(report: &Report) -> String {
             Verdict::TcpFailed | Verdict::WrongService => {
                 writeln!(text, "error: sandboxes cannot reach {name}: {summary}")
             }
-            Verdict::NetworkNotFound if decision == Decision::Stop && !strict => {
+            Verdict::NetworkNotFound if decision == Decision::Stop && needs_network => {
                 writeln!(
                     text,
                     "error: sandboxes cannot be created: {summary}, which a gateway that runs needs"

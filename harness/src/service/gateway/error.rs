@@ -12,7 +12,7 @@ use crate::engine::EngineError;
 use crate::host::{ExecError, tail};
 
 /// Why no healthy gateway came out of it.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum GatewayError {
     /// The preflight stopped it. What this run had started is ended, and its records are gone.
@@ -105,6 +105,13 @@ pub enum GatewayError {
     /// The host's network could not be looked at.
     #[error("read who listens in the host: {0}")]
     Listeners(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// In its words, with the hint: what a test or a `main` that returns it prints.
+impl fmt::Debug for GatewayError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl GatewayError {

@@ -58,6 +58,8 @@ pub struct GatewayProgram {
     /// The machine's file; this program itself where there is none.
     file: Option<PathBuf>,
     path: String,
+    /// The host has it already.
+    is_there: bool,
 }
 
 /// What the placeholders of a definition stand for.
@@ -85,16 +87,29 @@ impl GatewayProgram {
     /// This program standing in for the gateway, by the same environment and configuration as the real one.
     #[must_use]
     pub fn stand_in() -> Self {
-        let mut definition = openshell();
-        let (name, value) = stand_in::CONTRACT;
-        definition.environment.insert(name.to_owned(), value.to_owned());
-        Self { definition, file: None, path: Self::PATH.to_owned() }
+        let program =
+            Self { definition: openshell(), file: None, path: Self::PATH.to_owned(), is_there: false };
+        program.marked()
+    }
+
+    /// Without its mark, a program that stands in would be itself.
+    fn marked(mut self) -> Self {
+        if self.is_stand_in() {
+            let (name, value) = stand_in::CONTRACT;
+            self.definition.environment.insert(name.to_owned(), value.to_owned());
+        }
+        self
     }
 
     /// A gateway of somebody else's: a file of the machine that runs in the host's userland, started as OpenShell's is.
     #[must_use]
     pub fn file(file: impl Into<PathBuf>) -> Self {
-        Self { definition: openshell(), file: Some(file.into()), path: Self::PATH.to_owned() }
+        Self {
+            definition: openshell(),
+            file: Some(file.into()),
+            path: Self::PATH.to_owned(),
+            is_there: false,
+        }
     }
 
     /// Starts it as this text says instead, in the form of `harness/gateways/openshell.toml`.
@@ -107,7 +122,7 @@ impl GatewayProgram {
         // With no values, an unknown placeholder is still one.
         let values = Values { port: 1, network: "n", state: Path::new("/s"), bridge: Some("b".to_owned()) };
         self.launch(&values)?;
-        Ok(self)
+        Ok(self.marked())
     }
 
     /// The gateway that the environment names: `OPENSHELL_GATEWAY_BIN`, a file, and `OPENSHELL_GATEWAY_DEFINITION`, a
@@ -137,6 +152,7 @@ impl GatewayProgram {
     #[must_use]
     pub fn at(mut self, path: impl Into<String>) -> Self {
         self.path = path.into();
+        self.is_there = true;
         self
     }
 
@@ -183,11 +199,14 @@ impl GatewayProgram {
 }
 
 impl HostBuilder {
-    /// Lets the host see the gateway's program at its path.
+    /// Lets the host see the gateway's program at its path, unless the host has it already.
     ///
     /// # Errors
     /// When this program's own file, which stands in, cannot be found.
     pub fn gateway_program(self, program: &GatewayProgram) -> std::io::Result<Self> {
+        if program.is_there {
+            return Ok(self);
+        }
         let file = match &program.file {
             Some(file) => file.clone(),
             None => std::env::current_exe()?,
@@ -253,6 +272,8 @@ mod tests {
         assert_eq!(launch.prepare[0][..2], ["/usr/local/bin/openshell-gateway", "generate-certs"]);
         let stand_in = GatewayProgram::stand_in().launch(&values()).unwrap();
         assert_eq!(stand_in.environment.len(), launch.environment.len() + 1);
+        let defined = GatewayProgram::stand_in().defined_by(OPENSHELL).unwrap();
+        assert_eq!(defined.launch(&values()).unwrap().environment, stand_in.environment);
     }
 
     #[test]

@@ -58,17 +58,28 @@ type Observer<'host> = Box<dyn Fn(LifecycleStep) -> Pin<Box<dyn Future<Output = 
 /// Makes sure that a healthy gateway runs in a host, as NemoClaw's onboarding does.
 ///
 /// ```no_run
-/// # async fn example(host: &harness::Host) -> Result<(), Box<dyn std::error::Error>> {
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// use harness::service::gateway::{GatewayProgram, GatewaySetup};
+/// use harness::{Engine, Host};
 ///
-/// let setup = GatewaySetup::new(host, GatewayProgram::stand_in(), "/usr/local/bin/openshell-probe");
-/// match setup.ensure_gateway().await {
+/// const PROBE: &str = "/usr/local/bin/openshell-probe";
+/// let program = GatewayProgram::stand_in();
+/// let host = Host::builder()
+///     .engine(Engine::Docker)
+///     .bind("target/release/openshell-probe", PROBE)
+///     .gateway_program(&program)?
+///     .start()
+///     .await?;
+/// match GatewaySetup::new(&host, program, PROBE).ensure_gateway().await {
 ///     Ok(ensured) => println!("{}", ensured.message()),
 ///     Err(error) => eprintln!("{error}"),
 /// }
+/// host.shutdown().await?;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// One that is kept in a variable has to be dropped before [`Host::shutdown`].
 pub struct GatewaySetup<'host> {
     pub(super) host: &'host Host,
     pub(super) program: GatewayProgram,
