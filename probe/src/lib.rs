@@ -59,7 +59,9 @@ pub use firewall::{Firewall, Tool, detect as detect_firewall};
 pub use image::{ImageError, OWNER, OWNER_LABEL, carried as carried_image};
 pub use interrupt::Interrupt;
 pub use listeners::{Listener, Listening, TableError, read as read_listeners};
-pub use preflight::{Decision, Gate, HOST_GATEWAY_ATTEMPTS, LifecyclePath, PREFLIGHT_DEADLINE, Preflight};
+pub use preflight::{
+    Decision, Gate, HOST_GATEWAY_ATTEMPTS, LifecyclePath, PREFLIGHT_DEADLINE, Preflight, is_wsl,
+};
 pub use remedy::Remedy;
 pub use report::{BUILD_ID, Report, SCHEMA, SCHEMA_VERSION, TargetReport, VERSION, judge, needs_firewall};
 pub use route::{DEFAULT_NETWORK, DOCKER_ALIAS, OPENSHELL_ALIAS, Route, RouteError, bridge_gateway};

@@ -219,7 +219,9 @@ fn on_wsl() -> bool {
     std::fs::read_to_string("/proc/version").is_ok_and(|version| is_wsl(&version))
 }
 
-fn is_wsl(kernel: &str) -> bool {
+/// Whether a kernel's version, as `/proc/version` has it, is that of Linux on Windows.
+#[must_use]
+pub fn is_wsl(kernel: &str) -> bool {
     kernel.to_ascii_lowercase().contains("microsoft")
 }
 

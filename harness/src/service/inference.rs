@@ -195,7 +195,7 @@ impl<'host> InferenceSetup<'host> {
     /// By the kernel's own name, as the probe sees it.
     fn is_wsl(&self) -> bool {
         let version = std::fs::read_to_string(self.host.path("/proc/version")).unwrap_or_default();
-        version.to_ascii_lowercase().contains("microsoft")
+        probe::is_wsl(&version)
     }
 
     fn folder(&self) -> PathBuf {

@@ -129,7 +129,8 @@ pub(super) enum UsageError {
     #[error("the command line names the port {port} twice: name it once")]
     Duplicate { port: u16 },
     #[error(
-        "--timeout {timeout:?} leaves no time within --deadline {deadline:?}: make the deadline at least 1 s longer"
+        "--timeout {} s leaves no time within --deadline {} s: make the deadline at least 1 s longer",
+        .timeout.as_secs_f64(), .deadline.as_secs_f64()
     )]
     NoTime { timeout: Duration, deadline: Duration },
     #[error("--timeout must be more than 0")]
