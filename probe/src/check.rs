@@ -1,20 +1,22 @@
 //! The check itself: gather the evidence, in the order that makes it proof.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::deadline::Deadline;
+use crate::dial::{Dial, Outcome};
 use crate::engine::{
     DockerEngine, Endpoint, Engine, EngineError, EngineInfo, Environment, NetworkFacts, discover,
 };
 use crate::evidence::{Evidence, PortEvidence, Trouble};
 use crate::image::{self, ImageError};
 use crate::interrupt::Interrupt;
-use crate::listeners::{self, Listener};
+use crate::listeners::{self, HostSide, Listener};
+use crate::return_path::ReturnPath;
 use crate::route::{DEFAULT_NETWORK, OPENSHELL_ALIAS, Route};
 use crate::sanitize::sanitize;
 use crate::standpoint::Standpoint;
-use crate::target::Target;
+use crate::target::{Protocol, Target};
 use crate::vantage::container::{self, Order};
 use crate::vantage::{Neighbour, host};
 
@@ -119,8 +121,12 @@ pub async fn observe(
     let unused = |port: &&PortEvidence| {
         here && !port.target.required && port.listeners_before.as_ref().is_some_and(Vec::is_empty)
     };
-    let ports: Vec<u16> =
-        evidence.ports.iter().filter(|port| !unused(port)).map(|port| port.target.port).collect();
+    let ports: Vec<(u16, Protocol)> = evidence
+        .ports
+        .iter()
+        .filter(|port| !unused(port))
+        .map(|port| (port.target.port, port.target.protocol))
+        .collect();
     if ports.is_empty() {
         second_look(&mut evidence, listeners::read().ok().as_deref());
         return Checked { evidence, warnings };
@@ -148,10 +154,22 @@ pub async fn observe(
         deadline: deadline.left(),
     };
     let spec = order.container(&info);
-    let from_sandbox = container::run(engine, &spec, interrupt, || listeners::read().ok());
+    let bridge = match &evidence.standpoint {
+        Some(Standpoint::EngineHost { interface, .. }) => Some(interface.clone()),
+        _ => None,
+    };
+    let from_sandbox = container::run(engine, &spec, interrupt, |output| {
+        let dials = output.map_or(&[][..], |output| &output.dials);
+        AtTheEnd {
+            table: listeners::read().ok(),
+            sides: if here { dials.iter().filter_map(side).collect() } else { Vec::new() },
+            return_path: bridge.as_deref().and_then(|bridge| way_back(dials, bridge)),
+        }
+    });
     let from_host = async {
         match (here, route.address()) {
             (true, Some(address)) if !engine.is_rehearsal() => {
+                let ports: Vec<u16> = ports.iter().map(|(port, _)| *port).collect();
                 host::dial_all(address, &ports, request.timeout).await
             }
             _ => Vec::new(),
@@ -159,14 +177,24 @@ pub async fn observe(
     };
     let (run, host_dials) = tokio::join!(from_sandbox, from_host);
     warnings.extend(run.left.map(|error| error.to_string()));
-    second_look(&mut evidence, run.after.as_deref());
+    second_look(&mut evidence, run.after.table.as_deref());
+    evidence.return_path = run.after.return_path;
     match run.output {
         Ok(output) => {
             let hop = next_hop(route, &network, &output.neighbours);
             for port in &mut evidence.ports {
-                let own = |dial: &&crate::dial::Dial| dial.port == port.target.port;
+                let own = |dial: &&Dial| dial.port == port.target.port;
                 port.sandbox = output.dials.iter().find(own).cloned();
                 port.host = host_dials.iter().find(own).cloned();
+                let side = run.after.sides.iter().find(|(of, _)| *of == port.target.port);
+                port.host_side = side.map(|(_, side)| *side);
+                let failed = port.sandbox.as_ref().is_some_and(|dial| dial.outcome != Outcome::Connected);
+                if port.ends_elsewhere() || here && failed {
+                    match engine.publishers(port.target.port).await {
+                        Ok(names) => port.published_by = names,
+                        Err(error) => warnings.push(error.to_string()),
+                    }
+                }
             }
             evidence.next_hop = hop;
             evidence.resolution = Some(output.resolution);
@@ -174,6 +202,28 @@ pub async fn observe(
         Err(trouble) => evidence.trouble = Some(trouble),
     }
     Checked { evidence, warnings }
+}
+
+/// What is read while the dialer still holds its connections.
+struct AtTheEnd {
+    table: Option<Vec<Listener>>,
+    sides: Vec<(u16, HostSide)>,
+    return_path: Option<ReturnPath>,
+}
+
+/// What this host has of a dial's connection: of the one that is held, or of the one that was never answered.
+fn side(dial: &Dial) -> Option<(u16, HostSide)> {
+    let port = match dial.outcome {
+        Outcome::Connected => dial.held?,
+        _ => dial.local_port?,
+    };
+    let local = SocketAddrV4::new(dial.address, dial.port);
+    let side = listeners::host_side(local, SocketAddrV4::new(dial.local?, port)).ok()?;
+    Some((dial.port, side))
+}
+
+fn way_back(dials: &[Dial], bridge: &str) -> Option<ReturnPath> {
+    ReturnPath::find(dials.iter().find_map(|dial| dial.local)?, bridge)
 }
 
 /// The engine's answers to everything that can be asked at once.
@@ -229,6 +279,8 @@ fn unseen(request: &Request) -> Vec<PortEvidence> {
         target: target.clone(),
         sandbox: None,
         host: None,
+        host_side: None,
+        published_by: Vec::new(),
         listeners_before: None,
         listeners_after: None,
     };

@@ -77,10 +77,10 @@ pub(super) struct CheckArguments {
     #[command(flatten)]
     pub(super) common: Common,
     /// A port that must be reachable. Without any: 8080=gateway and 11435=ollama-proxy, both optional
-    #[arg(long = "port", value_name = "PORT[=LABEL]")]
+    #[arg(long = "port", value_name = "PORT[=LABEL][/PROTOCOL]")]
     ports: Vec<PortSpec>,
     /// A port that must be reachable if anything listens on it
-    #[arg(long = "optional-port", value_name = "PORT[=LABEL]")]
+    #[arg(long = "optional-port", value_name = "PORT[=LABEL][/PROTOCOL]")]
     optional_ports: Vec<PortSpec>,
     /// How long the whole check may take
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s")]
@@ -100,7 +100,7 @@ pub(super) struct PreflightArguments {
     #[command(flatten)]
     common: Common,
     /// A port that must be reachable: 8080=gateway for a gateway, 11435=ollama-proxy before an inference route
-    #[arg(long = "port", value_name = "PORT[=LABEL]", required = true)]
+    #[arg(long = "port", value_name = "PORT[=LABEL][/PROTOCOL]", required = true)]
     ports: Vec<PortSpec>,
     /// What the onboarding is about to call healthy
     #[arg(long, value_enum, default_value_t = LifecyclePath::Fresh)]
