@@ -174,11 +174,10 @@ pub fn decide(evidence: &Evidence, port: &PortEvidence) -> Judgement {
     let Some(dial) = &port.sandbox else {
         return Judgement::unavailable(Cause::ProbeFailed);
     };
-    let bridge = index;
     if dial.outcome == Outcome::Connected {
-        return connected(evidence, port, dial, bridge);
+        return connected(evidence, port, dial, index);
     }
-    let Some(index) = bridge else {
+    let Some(index) = index else {
         // Nothing of the port is to be seen here and a closed port answered there: it is most likely not in use.
         let closed = dial.outcome.is_error("ECONNREFUSED") && dial.refusal().is_none();
         let unused = closed && idle(port);
@@ -294,12 +293,12 @@ fn seen_from_the_host(evidence: &Evidence, port: &PortEvidence, dial: &Dial, lis
     if dial.refusal().is_some() {
         return Cause::Rejected;
     }
-    // The host's own dial is refused where the table shows a listener: the table and the world disagree, and no
-    // firewall is blamed on that. Its timeout says nothing, because the same rule may drop it.
-    if port.host.as_ref().is_some_and(|dial| dial.outcome.is_error("ECONNREFUSED")) {
-        return Cause::Inconclusive;
-    }
+    // A kernel does not refuse what one of its sockets listens for: a firewall does, and the same rule may refuse the
+    // host's own dial. But a refusal here and silence there are not one rule's doing, and no firewall is blamed on that.
+    // The host's timeout says nothing, because the same rule may drop it.
+    let contradicted = port.host.as_ref().is_some_and(|dial| dial.outcome.is_error("ECONNREFUSED"));
     match &dial.outcome {
+        Outcome::TimedOut if contradicted => Cause::Inconclusive,
         Outcome::TimedOut => silence(evidence, port, dial),
         outcome if outcome.is_error("ECONNREFUSED") => Cause::Rejected,
         _ => Cause::Undetermined,

@@ -282,7 +282,7 @@ fn the_hosts_refusal_contradicts_and_its_timeout_says_nothing() {
     assert_eq!(decided(dial(Outcome::TimedOut), Some(dial(Outcome::TimedOut))), Cause::Dropped);
     assert_eq!(decided(dial(Outcome::TimedOut), None), Cause::Dropped);
     assert_eq!(decided(dial(Outcome::TimedOut), refused()), Cause::Inconclusive);
-    assert_eq!(decided(dial(error("ECONNREFUSED")), refused()), Cause::Inconclusive);
+    assert_eq!(decided(dial(error("ECONNREFUSED")), refused()), Cause::Rejected);
     assert_eq!(decided(icmp(error("ECONNREFUSED"), 3, GATEWAY), refused()), Cause::Rejected);
 }
 
