@@ -1,6 +1,6 @@
 //! The check itself: gather the evidence, in the order that makes it proof.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::time::Duration;
 
 use crate::deadline::Deadline;
@@ -35,6 +35,8 @@ pub struct Request {
     pub deadline: Duration,
     /// OpenShell's setting `host_gateway_ip`.
     pub host_gateway_ip: Option<Ipv4Addr>,
+    /// Where nothing listens, listen for the time of the dial.
+    pub stand_in: bool,
     /// `--host`.
     pub host: Option<String>,
     /// What the environment says about engines.
@@ -57,6 +59,7 @@ impl Default for Request {
             timeout: DEFAULT_TIMEOUT,
             deadline: DEFAULT_DEADLINE,
             host_gateway_ip: None,
+            stand_in: false,
             host: None,
             environment: Environment::current(),
         }
@@ -118,6 +121,14 @@ pub async fn observe(
         port.listeners_before = of_port(before.as_deref(), port.target.port);
     }
     let here = matches!(evidence.standpoint, Some(Standpoint::EngineHost { .. }));
+    let stand_ins = match route.address().filter(|_| here && !engine.is_rehearsal()) {
+        Some(address) if request.stand_in => stand_in(&mut evidence, address, &mut warnings),
+        None if request.stand_in => {
+            warnings.push("--stand-in needs the engine's own host: nothing was opened".to_owned());
+            Vec::new()
+        }
+        _ => Vec::new(),
+    };
     let unused = |port: &&PortEvidence| {
         here && !port.target.required && port.listeners_before.as_ref().is_some_and(Vec::is_empty)
     };
@@ -125,7 +136,7 @@ pub async fn observe(
         .ports
         .iter()
         .filter(|port| !unused(port))
-        .map(|port| (port.target.port, port.target.protocol))
+        .map(|port| (port.target.port, port.protocol()))
         .collect();
     if ports.is_empty() {
         second_look(&mut evidence, listeners::read().ok().as_deref());
@@ -176,6 +187,7 @@ pub async fn observe(
         }
     };
     let (run, host_dials) = tokio::join!(from_sandbox, from_host);
+    drop(stand_ins);
     warnings.extend(run.left.map(|error| error.to_string()));
     second_look(&mut evidence, run.after.table.as_deref());
     evidence.return_path = run.after.return_path;
@@ -202,6 +214,31 @@ pub async fn observe(
         Err(trouble) => evidence.trouble = Some(trouble),
     }
     Checked { evidence, warnings }
+}
+
+/// Listens on `address` for each target that nothing listens for, as its service would. A port that is taken anywhere is
+/// left alone.
+fn stand_in(evidence: &mut Evidence, address: Ipv4Addr, warnings: &mut Vec<String>) -> Vec<TcpListener> {
+    let mut opened = Vec::new();
+    for port in &mut evidence.ports {
+        if !port.listeners_before.as_ref().is_some_and(Vec::is_empty) {
+            continue;
+        }
+        match TcpListener::bind((address, port.target.port)) {
+            Ok(listener) => {
+                opened.push(listener);
+                port.stand_in = true;
+            }
+            Err(error) => {
+                warnings.push(format!("no stand-in on {address}:{}: {error}", port.target.port));
+            }
+        }
+    }
+    let table = listeners::read().ok();
+    for port in evidence.ports.iter_mut().filter(|port| port.stand_in) {
+        port.listeners_before = of_port(table.as_deref(), port.target.port);
+    }
+    opened
 }
 
 /// What is read while the dialer still holds its connections.
@@ -279,6 +316,7 @@ fn unseen(request: &Request) -> Vec<PortEvidence> {
         target: target.clone(),
         sandbox: None,
         host: None,
+        stand_in: false,
         host_side: None,
         published_by: Vec::new(),
         listeners_before: None,

@@ -9,7 +9,7 @@ use crate::listeners::{HostSide, Listener};
 use crate::return_path::ReturnPath;
 use crate::route::{Route, RouteError};
 use crate::standpoint::Standpoint;
-use crate::target::Target;
+use crate::target::{Protocol, Target};
 use crate::vantage::{Neighbour, ProtocolError, Resolution};
 
 /// Everything that was observed. What is `None` was not reached.
@@ -50,6 +50,9 @@ pub struct PortEvidence {
     pub sandbox: Option<Dial>,
     /// The host's own dial to the same address, which only corroborates.
     pub host: Option<Dial>,
+    /// Nothing listened, and the probe did for the time of the dial.
+    #[serde(default)]
+    pub stand_in: bool,
     /// What this host has of the sandbox's connection; `None` where it was not looked for.
     #[serde(default)]
     pub host_side: Option<HostSide>,
@@ -63,6 +66,12 @@ pub struct PortEvidence {
 }
 
 impl PortEvidence {
+    /// What is spoken to the target: to a stand-in nothing, because it answers nothing.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        if self.stand_in { Protocol::Tcp } else { self.target.protocol }
+    }
+
     /// Whether the sandbox holds a connection that no socket of this host has: something took it elsewhere.
     #[must_use]
     pub fn ends_elsewhere(&self) -> bool {

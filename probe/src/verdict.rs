@@ -212,7 +212,7 @@ fn connected(evidence: &Evidence, port: &PortEvidence, dial: &Dial, bridge: Opti
     {
         return Judgement::wrong(Cause::Redirected);
     }
-    let met = |greeted: &Greeted| match port.target.protocol {
+    let met = |greeted: &Greeted| match port.protocol() {
         Protocol::Grpc => matches!(greeted.kind, Some(Answer::Tls | Answer::Http2)),
         Protocol::Http => greeted.kind == Some(Answer::Http1),
         Protocol::Tcp => greeted.acknowledged,

@@ -16,6 +16,21 @@ use crate::verdict::{Cause, Judgement, Verdict};
 /// The answer in plain words, on one line.
 pub(super) fn summary(evidence: &Evidence, port: &PortEvidence, judgement: Judgement) -> String {
     let place = place(evidence, port);
+    match (judgement.verdict, judgement.cause) {
+        (Verdict::Ok, _) if port.stand_in => {
+            format!("nothing listens on {place} yet, and sandboxes would reach it: they reached a stand-in")
+        }
+        (_, Some(cause)) if port.stand_in && cause.is_firewall() => format!(
+            "nothing listens on {place} yet, and sandboxes would be blocked: this host's firewall {} a stand-in ({})",
+            if cause == Cause::Rejected { "refuses what they send to" } else { "drops the packets of" },
+            ended(port)
+        ),
+        _ => explained(evidence, port, judgement),
+    }
+}
+
+fn explained(evidence: &Evidence, port: &PortEvidence, judgement: Judgement) -> String {
+    let place = place(evidence, port);
     let trouble = || evidence.trouble.as_ref().map_or_else(String::new, ToString::to_string);
     let Some(cause) = judgement.cause else {
         return match judgement.verdict {

@@ -78,6 +78,7 @@ fn port(sandbox: Dial, listeners: &[Listener]) -> PortEvidence {
         target: Target { port: 8080, label: "gateway".to_owned(), protocol: Protocol::Grpc, required: true },
         sandbox: Some(sandbox),
         host: Some(dial(Outcome::Connected)),
+        stand_in: false,
         host_side: None,
         published_by: Vec::new(),
         listeners_before: Some(listeners.to_vec()),
@@ -445,7 +446,7 @@ prop_compose! {
             Outcome::Connected => Dial { greetings, held, ..dial },
             _ => dial,
         });
-        PortEvidence { target, sandbox, host, host_side, published_by, listeners_before, listeners_after }
+        PortEvidence { target, sandbox, host, stand_in: false, host_side, published_by, listeners_before, listeners_after }
     }
 }
 

@@ -64,6 +64,7 @@ fn port(target: Target, sandbox: Option<Dial>, listens_on: Option<&str>) -> Port
         target,
         sandbox,
         host: None,
+        stand_in: false,
         host_side: None,
         published_by: Vec::new(),
         listeners_before: Some(listeners.clone()),
