@@ -164,6 +164,11 @@ impl Host {
         &self.namespace
     }
 
+    /// The same as a handle of its own, for a task that may outlive this value.
+    pub(crate) fn own_network_namespace(&self) -> Result<Namespace, netns::Error> {
+        Namespace::open(Path::new(&format!("/proc/{}/ns/net", self.init)))
+    }
+
     /// Where the machine sees a path of the host. A link to an absolute path on the way leads back to the machine, so
     /// name the file itself (`/run/docker.sock`, not `/var/run/docker.sock`).
     #[must_use]

@@ -45,5 +45,6 @@ pub use gateway::{Gateway, GatewayMode};
 pub use manager::{ServiceManager, UnitStatus};
 pub use process::{Service, ServiceError};
 pub use proxy::OllamaProxy;
+pub(crate) use stand_in::accept;
 pub(crate) use stand_in::start_if_asked as start_stand_in_if_asked;
 pub use tls::TLS_FOLDER;

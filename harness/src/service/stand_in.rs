@@ -95,7 +95,7 @@ pub(super) fn say(line: impl Display) {
 }
 
 /// Serves every connection on a task of its own; returns when no more can be accepted.
-pub(super) async fn accept<F>(listener: TcpListener, serve: impl Fn(TcpStream, SocketAddr) -> F) -> io::Error
+pub(crate) async fn accept<F>(listener: TcpListener, serve: impl Fn(TcpStream, SocketAddr) -> F) -> io::Error
 where
     F: Future<Output = ()> + Send + 'static,
 {
