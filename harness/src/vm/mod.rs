@@ -115,8 +115,8 @@ impl VirtualMachineBuilder {
             gateway: LAN_ADDRESS,
         };
         tokio::try_join!(
-            add_interface(&machine, "vm0", facts.host_gateway),
-            add_interface(&user, &lan.bridge, lan.gateway),
+            machine.add_interface("vm0", facts.host_gateway, 24),
+            user.add_interface(&lan.bridge, lan.gateway, lan.prefix),
         )?;
         let (gate, gates) = watch::channel(Gate::from(self.forwarder));
         let (rounds, count) = watch::channel(0);
@@ -218,12 +218,4 @@ impl VirtualMachine {
         let (machine, user) = tokio::join!(machine.shutdown(), user.shutdown());
         machine.and(user)
     }
-}
-
-/// A bridge without ports, which holds an address as an interface of its own would (a kernel may have no `dummy`).
-async fn add_interface(host: &Host, name: &str, address: Ipv4Addr) -> Result<(), ExecError> {
-    let script =
-        "ip link add \"$1\" type bridge && ip address add \"$2/24\" dev \"$1\" && ip link set \"$1\" up";
-    host.command("sh").args(["-ec", script, "sh", name, &address.to_string()]).run().await?;
-    Ok(())
 }
