@@ -1,6 +1,7 @@
 //! dockerd in a host.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bollard::errors::Error as ApiError;
@@ -90,12 +91,19 @@ pub enum EngineError {
 pub struct Docker {
     client: bollard::Docker,
     socket: PathBuf,
-    process: Process,
+    /// What dockerd is told besides its socket and containerd's.
+    arguments: Vec<String>,
+    /// Replaced when the engine is started again.
+    process: Mutex<Process>,
     _containerd: Process,
 }
 
 impl Docker {
-    pub(crate) async fn start(host: &Host, steps: &Steps) -> Result<Self, EngineError> {
+    pub(crate) async fn start(
+        host: &Host,
+        steps: &Steps,
+        arguments: Vec<String>,
+    ) -> Result<Self, EngineError> {
         steps.reach(BootStep::EngineStarted).await;
         let config = host.path("/etc/containerd/config.toml");
         let written = std::fs::create_dir_all(host.path("/etc/containerd"))
@@ -104,16 +112,21 @@ impl Docker {
         let mut containerd = host.command("containerd").spawn().await?;
         let socket = host.path(CONTAINERD_SOCKET);
         until_ready("containerd", &mut containerd, exists(&socket)).await?;
-        // No configuration file: the image has none, and what a machine has never reaches a host.
-        let mut process = host
-            .command("dockerd")
-            .args(["--host", "unix:///var/run/docker.sock", "--containerd", CONTAINERD_SOCKET])
-            .spawn()
-            .await?;
-        let socket = host.path(SOCKET);
-        let client = until_ready("dockerd", &mut process, connected(&socket)).await?;
+        let (client, process) = launch(host, &arguments).await?;
         steps.reach(BootStep::EngineReady).await;
-        Ok(Self { client, socket, process, _containerd: containerd })
+        let (socket, process) = (host.path(SOCKET), Mutex::new(process));
+        Ok(Self { client, socket, arguments, process, _containerd: containerd })
+    }
+
+    /// Starts dockerd anew in place of the one that has ended, with the same arguments and the same data.
+    pub(super) async fn start_again(&self, host: &Host) -> Result<(), EngineError> {
+        let (_, process) = launch(host, &self.arguments).await?;
+        *self.process() = process;
+        Ok(())
+    }
+
+    fn process(&self) -> MutexGuard<'_, Process> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A client for its API, of the version that it speaks.
@@ -131,13 +144,13 @@ impl Docker {
     /// The process id of dockerd inside the host.
     #[must_use]
     pub fn pid(&self) -> i32 {
-        self.process.pid()
+        self.process().pid()
     }
 
-    /// What dockerd has logged.
+    /// What dockerd has logged since it was started for the last time.
     #[must_use]
     pub fn log(&self) -> String {
-        self.process.stderr()
+        self.process().stderr()
     }
 
     /// Turns an error of a call into one that says which call it was and what dockerd logged.
@@ -145,6 +158,19 @@ impl Docker {
         let call = call.into();
         move |source| EngineError::Api { call, source: Box::new(source), log: tail(&self.log(), 5) }
     }
+}
+
+/// Starts dockerd and waits until it answers.
+async fn launch(host: &Host, arguments: &[String]) -> Result<(bollard::Docker, Process), EngineError> {
+    // No configuration file: the image has none, and what a machine has never reaches a host.
+    let mut process = host
+        .command("dockerd")
+        .args(["--host", "unix:///var/run/docker.sock", "--containerd", CONTAINERD_SOCKET])
+        .args(arguments)
+        .spawn()
+        .await?;
+    let client = until_ready("dockerd", &mut process, connected(&host.path(SOCKET))).await?;
+    Ok((client, process))
 }
 
 /// Waits until it is ready, has ended, or has taken too long.
@@ -168,7 +194,7 @@ async fn until_ready<T>(
     })
 }
 
-fn every(period: Duration) -> Interval {
+pub(super) fn every(period: Duration) -> Interval {
     let mut tick = interval(period);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tick

@@ -1,6 +1,7 @@
 //! The control port: what shows that a posture is in force.
 
 use std::io;
+use std::io::ErrorKind::{ConnectionRefused, HostUnreachable};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ const PATIENCE: Duration = Duration::from_millis(600);
 pub(super) enum Seen {
     Reached,
     NoAnswer,
+    /// A reset or an ICMP message.
+    Refused,
 }
 
 /// A listener in a host and a place on the bridge to dial it from.
@@ -74,6 +77,7 @@ impl<'a> ControlPort<'a> {
         let message = match seen {
             Seen::Reached => format!("{when}, a sandbox of {host} reached {}", self.address),
             Seen::NoAnswer => format!("{when}, a sandbox of {host} had no answer from {}", self.address),
+            Seen::Refused => format!("{when}, a sandbox of {host} was refused by {}", self.address),
         };
         Err(PostureError::NotInForce { posture: self.posture.to_string(), message })
     }
@@ -83,6 +87,8 @@ impl<'a> ControlPort<'a> {
         match self.vantage.namespace().run(dial)? {
             Ok(_) => Ok(Seen::Reached),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(Seen::NoAnswer),
+            // A refusal of the administrator's is "no route to host" for a socket.
+            Err(error) if matches!(error.kind(), ConnectionRefused | HostUnreachable) => Ok(Seen::Refused),
             Err(error) => Err(error.into()),
         }
     }

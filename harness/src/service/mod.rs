@@ -29,6 +29,7 @@
 //! no message of theirs has a content.
 
 mod client;
+mod dns;
 pub mod gateway;
 mod grpc;
 pub mod inference;
@@ -41,9 +42,11 @@ mod tls;
 mod wire;
 
 pub use client::{Answer, CheckError, Client, GrpcStatus, Identity, health, health_over_tls, tags};
+pub use dns::NameServer;
 pub use gateway::{Gateway, GatewayMode};
 pub use manager::{ServiceManager, UnitStatus};
 pub use process::{Service, ServiceError};
 pub use proxy::OllamaProxy;
+pub(crate) use stand_in::accept;
 pub(crate) use stand_in::start_if_asked as start_stand_in_if_asked;
 pub use tls::TLS_FOLDER;
