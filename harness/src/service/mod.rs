@@ -34,6 +34,7 @@ pub mod gateway;
 mod grpc;
 pub mod inference;
 mod manager;
+mod other;
 mod process;
 mod proxy;
 mod refusal;
@@ -45,6 +46,7 @@ pub use client::{Answer, CheckError, Client, GrpcStatus, Identity, health, healt
 pub use dns::NameServer;
 pub use gateway::{Gateway, GatewayMode};
 pub use manager::{ServiceManager, UnitStatus};
+pub use other::{Behaviour, OtherService};
 pub use process::{Service, ServiceError};
 pub use proxy::OllamaProxy;
 pub(crate) use stand_in::accept;

@@ -122,7 +122,7 @@ async fn serve(
     Err(format!("accept at {address}: {error}"))
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, expected: String) {
+pub(super) async fn connection(stream: TcpStream, peer: SocketAddr, expected: String) {
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new());
     let answer = service_fn(|request: Request<Incoming>| {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::protocol::{DialerOutput, LAST_LINE};
+use super::protocol::{DialerOutput, LAST_LINE, ProtocolError};
 use crate::engine::{ContainerSpec, Engine, EngineError, EngineInfo, EngineTrouble, Spoken};
 use crate::evidence::Trouble;
 use crate::image::{self, OWNER, OWNER_LABEL};
@@ -121,6 +121,15 @@ pub async fn run<T>(
     // log an error.
     let ended = output.is_ok() && engine.gone(&id).await;
     let left = if ended { None } else { engine.remove(&id).await.err() };
+    // An output that is cut short by an engine that has gone is the engine's doing.
+    let output = match (output, &left) {
+        (Err(Trouble::Protocol(ProtocolError::Incomplete { .. })), Some(error))
+            if matches!(error.trouble, EngineTrouble::Unreachable { .. } | EngineTrouble::Silent { .. }) =>
+        {
+            Err(Trouble::Engine(error.clone()))
+        }
+        (output, _) => output,
+    };
     Run { output, after, left }
 }
 
