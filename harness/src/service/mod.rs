@@ -42,6 +42,10 @@ mod stand_in;
 mod tls;
 mod wire;
 
+/// The header in which a stand-in says its name, in every answer. No real service has it, and no program under test may
+/// look at it: it is for those who have to know the right service from another of its kind.
+pub const MARKER: &str = "x-openshell-stand-in";
+
 pub use client::{Answer, CheckError, Client, GrpcStatus, Identity, health, health_over_tls, tags};
 pub use dns::NameServer;
 pub use gateway::{Gateway, GatewayMode};
