@@ -202,7 +202,7 @@ pub async fn observe(
                 port.host_side = side.map(|(_, side)| *side);
                 let failed = port.sandbox.as_ref().is_some_and(|dial| dial.outcome != Outcome::Connected);
                 if port.ends_elsewhere() || here && failed {
-                    match engine.publishers(port.target.port).await {
+                    match engine.publishers(port.target.port, &network.id).await {
                         Ok(names) => port.published_by = names,
                         Err(error) => warnings.push(error.to_string()),
                     }

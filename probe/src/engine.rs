@@ -36,8 +36,13 @@ pub trait Engine: Sync {
     /// Starts a created container and returns what it writes to standard output until a line equals `last_line`, or
     /// the output ends.
     fn run(&self, id: &str, last_line: &str) -> impl Future<Output = Result<Spoken, EngineError>> + Send;
-    /// The names of the running containers that the host's TCP `port` is published for.
-    fn publishers(&self, port: u16) -> impl Future<Output = Result<Vec<String>, EngineError>> + Send;
+    /// The names of the running containers that the host's TCP `port` is published for, but those of the network with the
+    /// id `besides`: from its own network the engine's rule does not take a packet to a container.
+    fn publishers(
+        &self,
+        port: u16,
+        besides: &str,
+    ) -> impl Future<Output = Result<Vec<String>, EngineError>> + Send;
     /// Waits until the engine has removed a container that ends by itself, by id; `false` when it takes too long.
     fn gone(&self, id: &str) -> impl Future<Output = bool> + Send;
     /// Removes a container, running or not, by id or name, and returns when it is gone. A container that is already

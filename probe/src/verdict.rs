@@ -270,7 +270,7 @@ fn seen_from_the_host(evidence: &Evidence, port: &PortEvidence, dial: &Dial, lis
     if neighbour != Some(true) && !answered {
         return if dial.outcome.is_error("ENETUNREACH") {
             Cause::NoRoute
-        } else if neighbour == Some(false) && astray(evidence) {
+        } else if neighbour == Some(false) && back_through_another(evidence) {
             // A host does not answer the ARP of an address that it would reach through another interface either.
             Cause::ReversePath
         } else if neighbour == Some(false) {
@@ -332,6 +332,11 @@ fn astray(evidence: &Evidence) -> bool {
         _ => None,
     };
     evidence.return_path.as_ref().is_some_and(|path| path.index != bridge)
+}
+
+/// Whether it leads through another interface. It leads nowhere also when the bridge is down.
+fn back_through_another(evidence: &Evidence) -> bool {
+    evidence.return_path.as_ref().is_some_and(|path| path.index.is_some()) && astray(evidence)
 }
 
 fn of_trouble(trouble: &Trouble) -> Judgement {

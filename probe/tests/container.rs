@@ -62,7 +62,7 @@ impl Engine for Scripted {
             None => pending().await,
         }
     }
-    async fn publishers(&self, _: u16) -> Result<Vec<String>, EngineError> {
+    async fn publishers(&self, _: u16, _: &str) -> Result<Vec<String>, EngineError> {
         Ok(Vec::new())
     }
     async fn gone(&self, id: &str) -> bool {

@@ -25,6 +25,9 @@ use crate::host::Host;
 /// Its process.
 pub(super) const NAME: &str = "other-service";
 
+/// How long a slow service takes.
+const DELAY: Duration = Duration::from_secs(1);
+
 /// What a service does with a connection.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -36,6 +39,8 @@ pub enum Behaviour {
     Grpc,
     /// Answers as the Ollama auth proxy does.
     Proxy,
+    /// The same, a second after it was asked.
+    Slow,
     /// Greets first, as an SSH server does, and waits.
     Banner,
     /// Takes the connection and never says anything.
@@ -121,7 +126,12 @@ async fn serve(mut stream: TcpStream, behaviour: Behaviour) {
     let served = match behaviour {
         Behaviour::Http => http(stream).await,
         Behaviour::Grpc => calls(stream).await,
-        Behaviour::Proxy => {
+        Behaviour::Proxy | Behaviour::Slow => {
+            if behaviour == Behaviour::Slow {
+                let _ = stream.readable().await;
+                #[expect(clippy::disallowed_methods, reason = "to be slow is what it is for")]
+                tokio::time::sleep(DELAY).await;
+            }
             if let Ok(peer) = stream.peer_addr() {
                 proxy::connection(stream, peer, String::new()).await;
             }

@@ -182,7 +182,7 @@ impl Engine for DockerEngine {
         self.bounded("read the dialer's output", self.deadline.left(), read).await
     }
 
-    async fn publishers(&self, port: u16) -> Result<Vec<String>, EngineError> {
+    async fn publishers(&self, port: u16, besides: &str) -> Result<Vec<String>, EngineError> {
         let filters = HashMap::from([("publish".to_owned(), vec![format!("{port}/tcp")])]);
         let options = ListContainersOptionsBuilder::default().filters(&filters).build();
         let answer = self.docker.list_containers(Some(options));
@@ -195,6 +195,12 @@ impl Engine for DockerEngine {
                 published.public_port == Some(port) && !loopback
             };
             container.ports.iter().flatten().any(own).then_some(())?;
+            let networks =
+                container.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+            let beside = |endpoint: &bollard::models::EndpointSettings| {
+                endpoint.network_id.as_deref() == Some(besides)
+            };
+            (!networks.values().any(beside)).then_some(())?;
             let name = container.names.unwrap_or_default().into_iter().next().or(container.id)?;
             Some(sanitize(name.trim_start_matches('/')))
         };

@@ -83,9 +83,9 @@ impl<E: Engine> Engine for DryRun<E> {
         Ok(Spoken { text: String::new(), input: Box::new(()) })
     }
 
-    async fn publishers(&self, port: u16) -> Result<Vec<String>, EngineError> {
+    async fn publishers(&self, port: u16, besides: &str) -> Result<Vec<String>, EngineError> {
         self.note(format!("asked GET /containers/json?filters={{\"publish\":[\"{port}/tcp\"]}}"));
-        self.engine.publishers(port).await
+        self.engine.publishers(port, besides).await
     }
 
     async fn gone(&self, id: &str) -> bool {
