@@ -4,7 +4,9 @@ mod doctor;
 mod fingerprint;
 mod image;
 mod output;
+mod programs;
 mod reproduce;
+mod scenario;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,6 +42,12 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         probe: Option<PathBuf>,
     },
+    /// Run scenarios on hosts, and compare what the probe and a real sandbox say with what their files expect.
+    ///
+    /// Exit codes: 0 all as expected, 1 something is not, 2 a file is no scenario.
+    Run(scenario::RunArguments),
+    /// List scenarios with their class and where they come from.
+    Scenarios(scenario::ListArguments),
     /// Take the machine's fingerprint, or compare it with an earlier one.
     #[command(subcommand)]
     Fingerprint(fingerprint::Command),
@@ -55,6 +63,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Doctor { json } => doctor::run(json),
         Command::Image(command) => image::run(command),
         Command::Reproduce { probe } => reproduce::run(probe),
+        Command::Run(arguments) => scenario::run(arguments),
+        Command::Scenarios(arguments) => scenario::list(&arguments),
         Command::Fingerprint(command) => fingerprint::run(command),
         Command::BuildId => {
             output::line(harness::BUILD_ID);

@@ -1,6 +1,7 @@
 //! dockerd in a host.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bollard::errors::Error as ApiError;
@@ -20,6 +21,9 @@ const CONTAINERD_CONFIG: &str = "version = 2\ndisabled_plugins = [\"io.container
 
 /// How long the engine may take until it answers; measured: 0.3 s, 8 at once on two cores 2 s.
 const READY_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long dockerd may take to end when it is told to; it gives its containers 10 s.
+const STOP_DEADLINE: Duration = Duration::from_secs(30);
 
 /// How often it is asked meanwhile; an unanswered `connect` costs 30 µs.
 const READY_INTERVAL: Duration = Duration::from_millis(3);
@@ -90,7 +94,8 @@ pub enum EngineError {
 pub struct Docker {
     client: bollard::Docker,
     socket: PathBuf,
-    process: Process,
+    /// The dockerd that runs now.
+    process: Mutex<Process>,
     _containerd: Process,
 }
 
@@ -105,15 +110,33 @@ impl Docker {
         let socket = host.path(CONTAINERD_SOCKET);
         until_ready("containerd", &mut containerd, exists(&socket)).await?;
         // No configuration file: the image has none, and what a machine has never reaches a host.
-        let mut process = host
-            .command("dockerd")
-            .args(["--host", "unix:///var/run/docker.sock", "--containerd", CONTAINERD_SOCKET])
-            .spawn()
-            .await?;
         let socket = host.path(SOCKET);
-        let client = until_ready("dockerd", &mut process, connected(&socket)).await?;
+        let (process, client) = start_dockerd(host, &socket).await?;
         steps.reach(BootStep::EngineReady).await;
-        Ok(Self { client, socket, process, _containerd: containerd })
+        Ok(Self { client, socket, process: Mutex::new(process), _containerd: containerd })
+    }
+
+    /// Ends dockerd as a service manager does and starts it again. Networks and rules stay; containers end.
+    ///
+    /// # Errors
+    /// When it does not end, or does not answer again.
+    pub async fn restart(&self, host: &Host) -> Result<(), EngineError> {
+        let pid = self.pid();
+        host.command("kill").args(["-TERM".to_owned(), pid.to_string()]).run().await?;
+        let gone = async {
+            let mut tick = every(READY_INTERVAL);
+            while host.path(format!("/proc/{pid}/exe")).read_link().is_ok() {
+                tick.tick().await;
+            }
+        };
+        let late = |_| EngineError::Unexpected {
+            call: "end dockerd".to_owned(),
+            message: format!("it is still there after {STOP_DEADLINE:?}"),
+        };
+        timeout(STOP_DEADLINE, gone).await.map_err(late)?;
+        let (process, _) = start_dockerd(host, &self.socket).await?;
+        *self.process() = process;
+        Ok(())
     }
 
     /// A client for its API, of the version that it speaks.
@@ -131,13 +154,17 @@ impl Docker {
     /// The process id of dockerd inside the host.
     #[must_use]
     pub fn pid(&self) -> i32 {
-        self.process.pid()
+        self.process().pid()
     }
 
     /// What dockerd has logged.
     #[must_use]
     pub fn log(&self) -> String {
-        self.process.stderr()
+        self.process().stderr()
+    }
+
+    fn process(&self) -> MutexGuard<'_, Process> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Turns an error of a call into one that says which call it was and what dockerd logged.
@@ -145,6 +172,13 @@ impl Docker {
         let call = call.into();
         move |source| EngineError::Api { call, source: Box::new(source), log: tail(&self.log(), 5) }
     }
+}
+
+async fn start_dockerd(host: &Host, socket: &Path) -> Result<(Process, bollard::Docker), EngineError> {
+    let arguments = ["--host", "unix:///var/run/docker.sock", "--containerd", CONTAINERD_SOCKET];
+    let mut process = host.command("dockerd").args(arguments).spawn().await?;
+    let client = until_ready("dockerd", &mut process, connected(socket)).await?;
+    Ok((process, client))
 }
 
 /// Waits until it is ready, has ended, or has taken too long.
