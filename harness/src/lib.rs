@@ -34,6 +34,7 @@
 #![doc = include_str!("../doc/config.toml")]
 //! ```
 
+mod background;
 pub mod engine;
 pub mod host;
 pub mod image;
@@ -41,6 +42,7 @@ pub mod machine;
 pub mod posture;
 pub mod scenario;
 pub mod service;
+pub mod vm;
 
 pub use engine::{Docker, Engine, EngineError, Network, NetworkInfo};
 pub use host::{BootError, BootStep, Cgroups, ExecError, Host, HostBuilder, HostCommand, Process};

@@ -4,7 +4,6 @@ mod doctor;
 mod fingerprint;
 mod image;
 mod output;
-mod programs;
 mod reproduce;
 mod scenario;
 
@@ -42,11 +41,9 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         probe: Option<PathBuf>,
     },
-    /// Run scenarios on hosts, and compare what the probe and a real sandbox say with what their files expect.
-    ///
-    /// Exit codes: 0 all as expected, 1 something is not, 2 a file is no scenario.
+    /// Run scenarios: build their hosts, probe them, ask what a real sandbox experiences, compare.
     Run(scenario::RunArguments),
-    /// List scenarios with their class and where they come from.
+    /// List scenarios with where they come from.
     Scenarios(scenario::ListArguments),
     /// Take the machine's fingerprint, or compare it with an earlier one.
     #[command(subcommand)]
@@ -64,7 +61,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Image(command) => image::run(command),
         Command::Reproduce { probe } => reproduce::run(probe),
         Command::Run(arguments) => scenario::run(arguments),
-        Command::Scenarios(arguments) => scenario::list(&arguments),
+        Command::Scenarios(arguments) => scenario::list(arguments),
         Command::Fingerprint(command) => fingerprint::run(command),
         Command::BuildId => {
             output::line(harness::BUILD_ID);

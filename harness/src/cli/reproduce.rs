@@ -5,13 +5,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use harness::service::{Gateway, OllamaProxy, health, tags};
 use harness::{Engine, Host, Network, NetworkInfo, Ufw};
 use probe::{Cause, Report, Verdict};
 
 use super::output::Transcript;
-use super::programs;
 
 /// Where the probe is inside the host.
 const PROBE: &str = "/usr/local/bin/openshell-probe";
@@ -20,10 +19,29 @@ const PROBE: &str = "/usr/local/bin/openshell-probe";
 const TARGETS: [&str; 4] = ["--port", "8080=gateway", "--port", "11435=ollama-proxy"];
 
 pub(super) fn run(probe: Option<PathBuf>) -> Result<ExitCode> {
-    let probe = programs::probe(probe)?;
+    let probe = find_probe(probe)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(reproduce(&probe))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The probe that was built together with this program, unless another one is asked for.
+pub(super) fn find_probe(asked: Option<PathBuf>) -> Result<PathBuf> {
+    if let Some(path) = asked {
+        ensure!(path.is_file(), "--probe {}: there is no such file", path.display());
+        return Ok(std::path::absolute(path)?);
+    }
+    let own = std::env::current_exe()?;
+    let path = own.with_file_name("openshell-probe");
+    let output = std::process::Command::new(&path).arg("build-id").output();
+    let output = output.with_context(|| {
+        format!("run {}\nhint: cargo build --workspace --bins, or name one with --probe", path.display())
+    })?;
+    let found = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    if found != probe::BUILD_ID {
+        bail!("{} was built from other sources\nhint: cargo build --workspace --bins", path.display());
+    }
+    Ok(path)
 }
 
 async fn reproduce(probe: &Path) -> Result<()> {

@@ -22,9 +22,6 @@ const CONTAINERD_CONFIG: &str = "version = 2\ndisabled_plugins = [\"io.container
 /// How long the engine may take until it answers; measured: 0.3 s, 8 at once on two cores 2 s.
 const READY_DEADLINE: Duration = Duration::from_secs(60);
 
-/// How long dockerd may take to end when it is told to; it gives its containers 10 s.
-const STOP_DEADLINE: Duration = Duration::from_secs(30);
-
 /// How often it is asked meanwhile; an unanswered `connect` costs 30 µs.
 const READY_INTERVAL: Duration = Duration::from_millis(3);
 
@@ -94,13 +91,19 @@ pub enum EngineError {
 pub struct Docker {
     client: bollard::Docker,
     socket: PathBuf,
-    /// The dockerd that runs now.
+    /// What dockerd is told besides its socket and containerd's.
+    arguments: Vec<String>,
+    /// Replaced when the engine is started again.
     process: Mutex<Process>,
     _containerd: Process,
 }
 
 impl Docker {
-    pub(crate) async fn start(host: &Host, steps: &Steps) -> Result<Self, EngineError> {
+    pub(crate) async fn start(
+        host: &Host,
+        steps: &Steps,
+        arguments: Vec<String>,
+    ) -> Result<Self, EngineError> {
         steps.reach(BootStep::EngineStarted).await;
         let config = host.path("/etc/containerd/config.toml");
         let written = std::fs::create_dir_all(host.path("/etc/containerd"))
@@ -109,34 +112,21 @@ impl Docker {
         let mut containerd = host.command("containerd").spawn().await?;
         let socket = host.path(CONTAINERD_SOCKET);
         until_ready("containerd", &mut containerd, exists(&socket)).await?;
-        // No configuration file: the image has none, and what a machine has never reaches a host.
-        let socket = host.path(SOCKET);
-        let (process, client) = start_dockerd(host, &socket).await?;
+        let (client, process) = launch(host, &arguments).await?;
         steps.reach(BootStep::EngineReady).await;
-        Ok(Self { client, socket, process: Mutex::new(process), _containerd: containerd })
+        let (socket, process) = (host.path(SOCKET), Mutex::new(process));
+        Ok(Self { client, socket, arguments, process, _containerd: containerd })
     }
 
-    /// Ends dockerd as a service manager does and starts it again. Networks and rules stay; containers end.
-    ///
-    /// # Errors
-    /// When it does not end, or does not answer again.
-    pub async fn restart(&self, host: &Host) -> Result<(), EngineError> {
-        let pid = self.pid();
-        host.command("kill").args(["-TERM".to_owned(), pid.to_string()]).run().await?;
-        let gone = async {
-            let mut tick = every(READY_INTERVAL);
-            while host.path(format!("/proc/{pid}/exe")).read_link().is_ok() {
-                tick.tick().await;
-            }
-        };
-        let late = |_| EngineError::Unexpected {
-            call: "end dockerd".to_owned(),
-            message: format!("it is still there after {STOP_DEADLINE:?}"),
-        };
-        timeout(STOP_DEADLINE, gone).await.map_err(late)?;
-        let (process, _) = start_dockerd(host, &self.socket).await?;
+    /// Starts dockerd anew in place of the one that has ended, with the same arguments and the same data.
+    pub(super) async fn start_again(&self, host: &Host) -> Result<(), EngineError> {
+        let (_, process) = launch(host, &self.arguments).await?;
         *self.process() = process;
         Ok(())
+    }
+
+    fn process(&self) -> MutexGuard<'_, Process> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A client for its API, of the version that it speaks.
@@ -157,14 +147,10 @@ impl Docker {
         self.process().pid()
     }
 
-    /// What dockerd has logged.
+    /// What dockerd has logged since it was started for the last time.
     #[must_use]
     pub fn log(&self) -> String {
         self.process().stderr()
-    }
-
-    fn process(&self) -> MutexGuard<'_, Process> {
-        self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Turns an error of a call into one that says which call it was and what dockerd logged.
@@ -174,11 +160,17 @@ impl Docker {
     }
 }
 
-async fn start_dockerd(host: &Host, socket: &Path) -> Result<(Process, bollard::Docker), EngineError> {
-    let arguments = ["--host", "unix:///var/run/docker.sock", "--containerd", CONTAINERD_SOCKET];
-    let mut process = host.command("dockerd").args(arguments).spawn().await?;
-    let client = until_ready("dockerd", &mut process, connected(socket)).await?;
-    Ok((process, client))
+/// Starts dockerd and waits until it answers.
+async fn launch(host: &Host, arguments: &[String]) -> Result<(bollard::Docker, Process), EngineError> {
+    // No configuration file: the image has none, and what a machine has never reaches a host.
+    let mut process = host
+        .command("dockerd")
+        .args(["--host", "unix:///var/run/docker.sock", "--containerd", CONTAINERD_SOCKET])
+        .args(arguments)
+        .spawn()
+        .await?;
+    let client = until_ready("dockerd", &mut process, connected(&host.path(SOCKET))).await?;
+    Ok((client, process))
 }
 
 /// Waits until it is ready, has ended, or has taken too long.
@@ -202,7 +194,7 @@ async fn until_ready<T>(
     })
 }
 
-fn every(period: Duration) -> Interval {
+pub(super) fn every(period: Duration) -> Interval {
     let mut tick = interval(period);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tick

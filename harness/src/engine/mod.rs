@@ -1,6 +1,7 @@
 //! Engines: the real daemon of a host's image, with our own configuration only.
 
 mod docker;
+mod happening;
 mod network;
 
 pub(crate) use docker::connect;

@@ -26,6 +26,12 @@ use crate::machine;
 /// How long a boot without engine may take; measured: 20 ms.
 const BOOT_DEADLINE: Duration = Duration::from_secs(20);
 
+/// `/etc/os-release` is a link to it, and the link would lead back to the machine.
+const OS_RELEASE: &str = "/usr/lib/os-release";
+
+/// What is mounted over `/proc/version`.
+const KERNEL_VERSION: &str = "/run/openshell-harness-version";
+
 /// Describes a host; [`start`](Self::start) boots it.
 ///
 /// ```no_run
@@ -43,6 +49,9 @@ pub struct HostBuilder {
     name: Option<String>,
     image: Option<Image>,
     engine: Engine,
+    engine_arguments: Vec<String>,
+    os_release: Option<String>,
+    kernel_version: Option<String>,
     cgroups: Cgroups,
     binds: Vec<Bind>,
     observer: Option<Observer>,
@@ -67,6 +76,33 @@ impl HostBuilder {
     #[must_use]
     pub fn engine(mut self, engine: Engine) -> Self {
         self.engine = engine;
+        self
+    }
+
+    /// Gives the engine's daemon one more argument, such as `--host-gateway-ip=192.168.65.254`.
+    #[must_use]
+    pub fn engine_argument(mut self, argument: impl Into<String>) -> Self {
+        self.engine_arguments.push(argument.into());
+        self
+    }
+
+    /// Gives the engine a label, `name=value`, which it tells whoever asks for its information.
+    #[must_use]
+    pub fn engine_label(self, label: impl Into<String>) -> Self {
+        self.engine_argument(format!("--label={}", label.into()))
+    }
+
+    /// What `/etc/os-release` says instead of the image's. Its `PRETTY_NAME` is what an engine calls its operating system.
+    #[must_use]
+    pub fn os_release(mut self, text: impl Into<String>) -> Self {
+        self.os_release = Some(text.into());
+        self
+    }
+
+    /// What `/proc/version` says instead of the kernel's own; programs know WSL by it.
+    #[must_use]
+    pub fn kernel_version(mut self, text: impl Into<String>) -> Self {
+        self.kernel_version = Some(text.into());
         self
     }
 
@@ -144,11 +180,27 @@ impl HostBuilder {
             services: Mutex::default(),
             vantages: AtomicU32::new(0),
         };
+        self.pretend(&host).await?;
         if self.engine == Engine::Docker {
-            let docker = Docker::start(&host, &steps).await;
+            let docker = Docker::start(&host, &steps, self.engine_arguments).await;
             host.engine = Some(docker.map_err(|error| BootError::Engine(Box::new(error)))?);
         }
         Ok(host)
+    }
+
+    /// Puts the files in place that say which system this is.
+    async fn pretend(&self, host: &Host) -> Result<(), BootError> {
+        if let Some(text) = &self.os_release {
+            std::fs::write(host.path(OS_RELEASE), text)
+                .map_err(|source| BootError::Io { what: "write the host's os-release", source })?;
+        }
+        if let Some(text) = &self.kernel_version {
+            std::fs::write(host.path(KERNEL_VERSION), format!("{text}\n"))
+                .map_err(|source| BootError::Io { what: "write the host's kernel version", source })?;
+            let mount = host.command("mount").args(["--bind", KERNEL_VERSION, "/proc/version"]).run().await;
+            mount.map_err(|error| bad("kernel version", error.to_string()))?;
+        }
+        Ok(())
     }
 
     fn boot(&self, stop_at: Option<BootStep>) -> Result<Boot, BootError> {
@@ -184,6 +236,7 @@ impl std::fmt::Debug for HostBuilder {
             .field("name", &self.name)
             .field("image", &self.image)
             .field("engine", &self.engine)
+            .field("engine_arguments", &self.engine_arguments)
             .field("cgroups", &self.cgroups)
             .field("binds", &self.binds)
             .finish_non_exhaustive()

@@ -24,6 +24,7 @@ mod step;
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -164,6 +165,11 @@ impl Host {
         &self.namespace
     }
 
+    /// The same as a handle of its own, for a task that may outlive this value.
+    pub(crate) fn own_network_namespace(&self) -> Result<Namespace, netns::Error> {
+        Namespace::open(Path::new(&format!("/proc/{}/ns/net", self.init)))
+    }
+
     /// Where the machine sees a path of the host. A link to an absolute path on the way leads back to the machine, so
     /// name the file itself (`/run/docker.sock`, not `/var/run/docker.sock`).
     #[must_use]
@@ -197,6 +203,19 @@ impl Host {
         let address = network.address_from_end(number + 1);
         let port = format!("van{number}");
         Vantage::on_bridge(&self.namespace, &network.bridge, &port, address, network.prefix, network.gateway)
+    }
+
+    /// Gives the host one more interface with an address of its own. It is a bridge without ports, since a kernel may have
+    /// no `dummy`; nothing leads out of the host through it.
+    ///
+    /// # Errors
+    /// When the host has an interface of that name, or the kernel refuses.
+    pub async fn add_interface(&self, name: &str, address: Ipv4Addr, prefix: u8) -> Result<(), ExecError> {
+        let script =
+            "ip link add \"$1\" type bridge && ip address add \"$2\" dev \"$1\" && ip link set \"$1\" up";
+        let address = format!("{address}/{prefix}");
+        self.command("sh").args(["-ec", script, "sh", name, &address]).run().await?;
+        Ok(())
     }
 
     /// Leaves a program to the host: it runs until it ends or the host does.

@@ -27,6 +27,7 @@ const REFUSALS: [io::ErrorKind; 4] = [
 pub(super) enum Seen {
     Reached,
     NoAnswer,
+    /// A reset or an ICMP message.
     Refused,
 }
 

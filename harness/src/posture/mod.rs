@@ -1,9 +1,12 @@
 //! Postures: firewalls in a given state, applied by the real tools and proven before a test trusts them.
 
 mod control;
+mod firewalld;
 mod ufw;
 
 use std::fmt;
+
+use control::{ControlPort, Seen};
 
 use crate::engine::NetworkInfo;
 use crate::host::{ExecError, Host};
@@ -31,13 +34,40 @@ pub enum Posture {
     InputPolicyDrop,
     /// UFW, enabled.
     Ufw(Ufw),
+    /// firewalld as its package has it, started after the engine, so that the network's bridge is in its default zone.
+    /// That zone refuses what it does not allow.
+    Firewalld,
+    /// A table of nftables' own, beside those of iptables, which do not show it: `inet filter` with an input chain whose
+    /// policy is to drop, and only `lo` and what is established are accepted.
+    NftDrop,
 }
+
+/// What [`Posture::NftDrop`] gives to `nft -f`; after the example for a workstation in Debian's nftables.
+const NFT_DROP: &str = "\
+table inet filter {
+  chain input {
+    type filter hook input priority filter; policy drop;
+    iif lo accept
+    ct state established,related accept
+  }
+}
+";
 
 impl Posture {
     /// The rule of #3472 for one port.
     #[must_use]
     pub fn drop_port(port: u16) -> Self {
         Self::DropPorts(vec![port])
+    }
+
+    /// What a sandbox sees of a port that it does not open.
+    fn shows(&self) -> Seen {
+        match self {
+            Self::Open => Seen::Reached,
+            Self::Firewalld => Seen::Refused,
+            Self::Ufw(ufw) if ufw.rejects() => Seen::Refused,
+            Self::Ufw(_) | Self::DropPorts(_) | Self::InputPolicyDrop | Self::NftDrop => Seen::NoAnswer,
+        }
     }
 }
 
@@ -60,6 +90,8 @@ impl fmt::Display for Posture {
             }
             Self::InputPolicyDrop => f.write_str("iptables policy DROP"),
             Self::Ufw(ufw) => ufw.fmt(f),
+            Self::Firewalld => f.write_str("firewalld"),
+            Self::NftDrop => f.write_str("nftables policy drop"),
         }
     }
 }
@@ -120,8 +152,8 @@ impl Host {
     /// # Errors
     /// When a tool fails, or the control port tells that the posture is not in force.
     pub async fn apply(&self, posture: &Posture, network: &NetworkInfo) -> Result<(), PostureError> {
-        let control = control::ControlPort::open(self, posture, network)?;
-        control.expect(control::Seen::Reached, "before it was applied").await?;
+        let control = ControlPort::open(self, posture, network)?;
+        control.expect(Seen::Reached, "before it was applied").await?;
         let tool = |source| PostureError::Tool { posture: posture.to_string(), source };
         match posture {
             Posture::Open => return Ok(()),
@@ -148,7 +180,12 @@ impl Host {
                 self.command("iptables").args(["-P", "INPUT", "DROP"]).run().await.map_err(tool)?;
             }
             Posture::Ufw(ufw) => ufw.enable(self).await?,
+            Posture::Firewalld => firewalld::start(self).await?,
+            Posture::NftDrop => {
+                let script = ["-c", "printf %s \"$1\" | nft -f -", "sh", NFT_DROP];
+                self.command("sh").args(script).run().await.map_err(tool)?;
+            }
         }
-        control.expect(control::Seen::NoAnswer, "after it was applied").await
+        control.expect(posture.shows(), "after it was applied").await
     }
 }

@@ -5,9 +5,10 @@ use std::fmt;
 use super::{Posture, PostureError};
 use crate::host::Host;
 
-/// UFW with its packages' defaults (incoming traffic denied, routed denied, outgoing allowed) and some rules.
+/// UFW with its package's defaults (incoming traffic denied, routed denied, outgoing allowed), or with incoming traffic refused, and some rules.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Ufw {
+    rejects: bool,
     rules: Vec<Vec<String>>,
 }
 
@@ -16,6 +17,17 @@ impl Ufw {
     #[must_use]
     pub fn default_deny() -> Self {
         Self::default()
+    }
+
+    /// Incoming traffic is refused (`ufw default reject incoming`), without any rule.
+    #[must_use]
+    pub fn default_reject() -> Self {
+        Self { rejects: true, ..Self::default() }
+    }
+
+    /// Whether a port that no rule mentions is refused instead of dropped.
+    pub(super) fn rejects(&self) -> bool {
+        self.rejects
     }
 
     /// The machines of Brev: default deny, and SSH on 22 and 2222 allowed (#3340).
@@ -42,6 +54,9 @@ impl Ufw {
     pub(super) async fn enable(&self, host: &Host) -> Result<(), PostureError> {
         let posture = || Posture::from(self.clone()).to_string();
         let tool = |source| PostureError::Tool { posture: posture(), source };
+        if self.rejects {
+            host.command("ufw").args(["default", "reject", "incoming"]).run().await.map_err(tool)?;
+        }
         for rule in &self.rules {
             host.command("ufw").args(rule).run().await.map_err(tool)?;
         }
@@ -56,7 +71,7 @@ impl Ufw {
 
 impl fmt::Display for Ufw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ufw default deny")?;
+        f.write_str(if self.rejects { "ufw default reject" } else { "ufw default deny" })?;
         self.rules.iter().try_for_each(|rule| write!(f, ", {}", rule.join(" ")))
     }
 }

@@ -1,6 +1,11 @@
 //! Makes the events happen, in a running host.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
+use std::time::Duration;
+
+use bollard::query_parameters::ListContainersOptionsBuilder;
+use tokio::time::{interval, timeout};
 
 use super::format::{Address, Control, During, Event, PostureEvent};
 use super::services::Running;
@@ -9,6 +14,9 @@ use crate::host::{ExecError, Host, HostCommand};
 use crate::posture::{Passage, Posture, PostureError, Ufw};
 use crate::service::ServiceError;
 use crate::service::gateway::GatewayError;
+
+/// How long the next check may take until its container runs; measured: 0.4 s.
+const CONTAINER_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Why an event did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +55,8 @@ pub(super) struct Stage<'host> {
     pub(super) network: Option<NetworkInfo>,
     /// The services that run, by the names that events give them.
     pub(super) services: Vec<(String, Running)>,
+    /// What command lines may use besides the network: `$NAME_IP` of each container.
+    pub(super) variables: Vec<(String, String)>,
     /// The user and group that the probe runs as, unless root.
     pub(super) user: Option<(u32, u32)>,
     /// What is to happen in the next check.
@@ -57,7 +67,15 @@ pub(super) struct Stage<'host> {
 
 impl<'host> Stage<'host> {
     pub(super) fn new(host: &'host Host, user: Option<(u32, u32)>) -> Self {
-        Self { host, network: None, services: Vec::new(), user, during: None, manager: None }
+        Self {
+            host,
+            network: None,
+            services: Vec::new(),
+            variables: Vec::new(),
+            user,
+            during: None,
+            manager: None,
+        }
     }
 
     /// Makes one event happen. A `check` is none of these: who runs the scenario does that.
@@ -100,6 +118,36 @@ impl<'host> Stage<'host> {
         }
     }
 
+    /// Makes something happen as soon as a check has made its container.
+    pub(super) async fn while_it_runs(&self, during: &During) -> Result<(), EventError> {
+        let label = format!("{}={}", probe::OWNER_LABEL, probe::OWNER);
+        let filters = HashMap::from([("label".to_owned(), vec![label])]);
+        let options = ListContainersOptionsBuilder::default().filters(&filters).build();
+        let engine = self.host.engine()?;
+        let there = async {
+            let mut tick = interval(Duration::from_millis(3));
+            loop {
+                tick.tick().await;
+                let listed = engine.client().list_containers(Some(options.clone())).await;
+                if !listed.map_err(engine.failed("list the probe's containers"))?.is_empty() {
+                    return Ok(());
+                }
+            }
+        };
+        let late =
+            |_| EventError::Wrong(format!("no container of the probe's came within {CONTAINER_DEADLINE:?}"));
+        timeout(CONTAINER_DEADLINE, there)
+            .await
+            .map_err(late)
+            .and_then(|there: Result<(), EngineError>| there.map_err(EventError::from))?;
+        match during {
+            During::EngineRestart => Ok(self.host.restart_engine().await?),
+            During::EngineKill => Ok(self.host.kill_engine().await?),
+            During::EngineFreeze => Ok(self.host.freeze_engine().await?),
+            During::Run(line) => self.run(line).await,
+        }
+    }
+
     pub(super) async fn run(&self, line: &str) -> Result<(), EventError> {
         self.shell(line).run().await?;
         Ok(())
@@ -108,6 +156,7 @@ impl<'host> Stage<'host> {
     /// `sh -ec` with the variables that a command line may use.
     fn shell(&self, line: &str) -> HostCommand<'host> {
         let command = self.host.command("sh").args(["-euc", line]).env("NETWORK", probe::DEFAULT_NETWORK);
+        let command = self.variables.iter().fold(command, |command, (name, value)| command.env(name, value));
         match &self.network {
             Some(network) => command
                 .env("SUBNET", network.cidr())
@@ -134,6 +183,9 @@ impl From<&PostureEvent> for Posture {
             PostureEvent::Open => Self::Open,
             PostureEvent::UfwDefaultDeny => Ufw::default_deny().into(),
             PostureEvent::UfwBrev => Ufw::brev().into(),
+            PostureEvent::UfwDefaultReject => Self::Ufw(Ufw::default_reject()),
+            PostureEvent::NftDrop => Self::NftDrop,
+            PostureEvent::Firewalld => Self::Firewalld,
             PostureEvent::InputPolicyDrop => Self::InputPolicyDrop,
             PostureEvent::DropPorts(ports) => Self::DropPorts(ports.clone()),
         }

@@ -2,16 +2,12 @@
 
 mod events;
 
-use std::fmt;
-
 use probe::{Cause, PortSpec, Verdict};
-use serde::{Deserialize, Serialize};
-
-use super::file::word;
+use serde::Deserialize;
 
 pub use events::{
     Address, ContainerEvent, Control, During, EngineEvent, Event, GatewayEvent, IpamEvent, Lifecycle, Mode,
-    NetworkEvent, PostureEvent, ProxyEvent, ServiceEvent, ServiceKind,
+    NetworkEvent, PostureEvent, ProxyEvent, ServiceEvent,
 };
 
 /// The version of the form.
@@ -70,16 +66,8 @@ pub struct Class {
     pub lifecycle: String,
 }
 
-/// `cause × route × firewall × lifecycle`.
-impl fmt::Display for Class {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cause, route, firewall, lifecycle } = self;
-        write!(f, "{cause} × {} × {} × {lifecycle}", word(route), word(firewall))
-    }
-}
-
 /// How the sandbox gets to its host.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RouteClass {
@@ -94,7 +82,7 @@ pub enum RouteClass {
 }
 
 /// Which firewall is in force.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FirewallClass {

@@ -38,9 +38,8 @@ mod table;
 
 pub use compare::{Row, compare};
 pub use corpus::{Corpus, CorpusError};
-pub use events::EventError;
 pub use file::{FileError, ScenarioFile};
 pub use format::{Experience, SCHEMA, Scenario};
-pub use oracle::{OracleError, is_oracle};
+pub use oracle::OracleError;
 pub use run::{Answer, Outcome, RunError, Runner, User};
 pub use table::{Tally, Widths};

@@ -1,15 +1,14 @@
 //! The oracle: another program, which says what a real sandbox experiences. Here is only its command line and its answer.
 
 use std::net::Ipv4Addr;
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::format::{Call, Event, Expect, Experience, Mode, Scenario, ServiceKind};
+use super::format::{Call, Event, Expect, Experience, Mode, Scenario};
 use crate::engine::NetworkInfo;
 use crate::host::{ExecError, Host};
+use crate::service::Behaviour;
 
 /// Where it is in a host.
 pub(super) const ORACLE: &str = "/usr/local/bin/oracle";
@@ -50,14 +49,6 @@ pub enum OracleError {
         /// The target's port.
         port: u16,
     },
-}
-
-/// Whether a program is an oracle: its help has the options that it is called with.
-#[must_use]
-pub fn is_oracle(path: &Path) -> bool {
-    let Ok(output) = Command::new(path).arg("--help").output() else { return false };
-    let help = String::from_utf8_lossy(&output.stdout);
-    ["--network", "--host", "--scale", "--target"].iter().all(|option| help.contains(option))
 }
 
 /// What it says of one target.
@@ -127,7 +118,7 @@ pub(super) fn call(scenario: &Scenario, expect: &Expect) -> Call {
         |event: &Event| matches!(event, Event::Gateway(it) if it.port == port && it.mode == Mode::Tls);
     let grpc = |event: &Event| match event {
         Event::Gateway(it) => it.port == port,
-        Event::Service(it) => it.port == port && it.kind == ServiceKind::Grpc,
+        Event::Service(it) => it.port == port && it.kind == Behaviour::Grpc,
         _ => false,
     };
     if scenario.events.iter().any(over_tls) {

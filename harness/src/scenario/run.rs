@@ -7,13 +7,14 @@ use probe::{Cause, Report, Verdict};
 
 use super::events::{EventError, Stage};
 use super::file::ScenarioFile;
-use super::format::{Event, Expect, Experience, Persona};
+use super::format::{Event, Expect, Experience, Lifecycle, Persona};
 use super::oracle::{self, OracleError};
 use crate::engine::Engine;
 use crate::host::{BootError, ExecError, Host, tail};
+use crate::service::gateway::GatewayProgram;
 
 /// Where the probe is in a host.
-const PROBE: &str = "/usr/local/bin/openshell-probe";
+pub(super) const PROBE: &str = "/usr/local/bin/openshell-probe";
 
 /// How long a check may take; its own deadline is 30 s unless the file says another.
 const CHECK_DEADLINE: Duration = Duration::from_secs(90);
@@ -92,6 +93,12 @@ pub enum RunError {
         /// Why.
         source: Box<EventError>,
     },
+    /// What should happen during a check did not.
+    #[error("during_check: {source}")]
+    During {
+        /// Why.
+        source: Box<EventError>,
+    },
     /// The probe did not run to its end.
     #[error(transparent)]
     Probe(#[from] ExecError),
@@ -151,7 +158,12 @@ impl Runner {
         if let Some(oracle) = &self.oracle {
             builder = builder.bind(oracle, oracle::ORACLE);
         }
+        let onboards = |event: &Event| matches!(event, Event::Gateway(gateway) if gateway.lifecycle != Lifecycle::StandIn);
         let persona = file.scenario.persona;
+        let io = |source| RunError::Persona { persona, source };
+        if file.scenario.events.iter().any(onboards) {
+            builder = builder.gateway_program(&GatewayProgram::stand_in()).map_err(io)?;
+        }
         if persona == Persona::Brev {
             builder = builder.name("brev");
         }
@@ -260,7 +272,14 @@ async fn probe(
     if let Some((user, group)) = stage.user {
         command = command.user(user, group);
     }
-    let output = command.output().await?;
+    let output = match stage.during.take() {
+        None => command.output().await?,
+        Some(during) => {
+            let (output, happened) = tokio::join!(command.output(), stage.while_it_runs(&during));
+            happened.map_err(|error| RunError::During { source: Box::new(error) })?;
+            output?
+        }
+    };
     let no_report = |message: String| RunError::Report {
         code: output.status.code(),
         message,

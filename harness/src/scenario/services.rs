@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::events::{EventError, Stage};
 use super::format::{ContainerEvent, GatewayEvent, Lifecycle, Mode, ProxyEvent, ServiceEvent};
-use crate::service::{Gateway, GatewayMode, OllamaProxy, Service};
+use crate::service::gateway::{GatewayProgram, GatewaySetup};
+use crate::service::{Gateway, GatewayMode, OllamaProxy, OtherService, Service, ServiceManager};
 
 /// The names that events have for the two services of OpenShell's.
 const GATEWAY: &str = "gateway";
@@ -16,6 +17,16 @@ const FILL_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long one connection of these may take. A queue that is full answers no SYN.
 const FILL_PATIENCE: Duration = Duration::from_millis(200);
+
+/// An image out of the host's own userland, with nothing but `sleep` in it.
+const SLEEPER: &str = "
+    docker image inspect sleeper:lab >/dev/null 2>&1 && exit
+    ldd /usr/bin/sleep | grep -o '/[^ ]* (0x' | cut -d ' ' -f 1 >/tmp/sleeper
+    echo /usr/bin/sleep >>/tmp/sleeper
+    tar -c --dereference --hard-dereference -P -T /tmp/sleeper | docker import - sleeper:lab";
+
+/// Removes an onboarding's records, as if somebody else had started the gateway.
+const FORGET: &str = "rm /root/.local/state/nemoclaw/openshell-docker-gateway/openshell-gateway.pid /root/.local/state/nemoclaw/openshell-docker-gateway/runtime.json";
 
 /// A service that runs.
 pub(super) struct Running {
@@ -36,7 +47,7 @@ impl Stage<'_> {
     pub(super) async fn start_gateway(&mut self, event: &GatewayEvent) -> Result<(), EventError> {
         self.refuse_second(GATEWAY)?;
         if event.lifecycle != Lifecycle::StandIn {
-            return Err(EventError::Wrong("only the lifecycle stand_in".to_owned()));
+            return self.onboard(event).await;
         }
         let binds = event.bind.iter().map(|bind| self.address(*bind)).collect::<Result<Vec<IpAddr>, _>>()?;
         let gateway = match binds[..] {
@@ -53,6 +64,38 @@ impl Stage<'_> {
         Ok(())
     }
 
+    /// A gateway as an onboarding starts or finds it; the network is the gateway's own doing.
+    async fn onboard(&mut self, event: &GatewayEvent) -> Result<(), EventError> {
+        if *event != (GatewayEvent { lifecycle: event.lifecycle, ..GatewayEvent::default() }) {
+            return Err(EventError::Wrong(
+                "an onboarding chooses the gateway's addresses, port and mode".to_owned(),
+            ));
+        }
+        let program = GatewayProgram::stand_in();
+        let setup = GatewaySetup::new(self.host, program.clone(), super::run::PROBE);
+        match event.lifecycle {
+            Lifecycle::ManagedService => {
+                let manager = ServiceManager::start(self.host, &program).await?;
+                let managed = GatewaySetup::new(self.host, program, super::run::PROBE).managed_by(&manager);
+                managed.ensure_gateway().await?;
+                drop(managed);
+                // It ends the gateway when it is dropped.
+                self.manager = Some(manager);
+            }
+            Lifecycle::Reused | Lifecycle::Adopted => {
+                setup.ensure_gateway().await?;
+                if event.lifecycle == Lifecycle::Adopted {
+                    self.run(FORGET).await?;
+                }
+                setup.ensure_gateway().await?;
+            }
+            Lifecycle::Fresh | Lifecycle::StandIn => drop(setup.ensure_gateway().await?),
+        }
+        let pid = setup.processes().first().copied();
+        self.services.push((GATEWAY.to_owned(), Running { pid, addresses: Vec::new(), service: None }));
+        self.look_at_network().await
+    }
+
     pub(super) async fn start_proxy(&mut self, event: &ProxyEvent) -> Result<(), EventError> {
         self.refuse_second(PROXY)?;
         let address = self.address(event.bind)?;
@@ -61,12 +104,43 @@ impl Stage<'_> {
         Ok(())
     }
 
-    pub(super) async fn start_service(&mut self, _event: &ServiceEvent) -> Result<(), EventError> {
-        Err(EventError::Wrong("no other services".to_owned()))
+    pub(super) async fn start_service(&mut self, event: &ServiceEvent) -> Result<(), EventError> {
+        self.refuse_second(&event.name)?;
+        let binds = event.bind.iter().map(|bind| self.address(*bind)).collect::<Result<Vec<IpAddr>, _>>()?;
+        let service =
+            OtherService::new(event.kind, event.port).bind_addresses(binds).start(self.host).await?;
+        self.services.push((event.name.clone(), service.into()));
+        Ok(())
     }
 
-    pub(super) async fn start_container(&mut self, _event: &ContainerEvent) -> Result<(), EventError> {
-        Err(EventError::Wrong("no containers".to_owned()))
+    /// A container that sleeps, and a process of the host beside it in its network: so no image has to have a service in it.
+    pub(super) async fn start_container(&mut self, event: &ContainerEvent) -> Result<(), EventError> {
+        self.refuse_second(&event.name)?;
+        let inner = event.publish.as_deref().and_then(|publish| publish.rsplit(':').next()?.parse().ok());
+        let port = event.port.or(inner).ok_or_else(|| {
+            EventError::Wrong(format!("the container {} needs a port, or publish = \"8080:80\"", event.name))
+        })?;
+        self.host.command("sh").args(["-ec", SLEEPER]).run().await?;
+        let mut arguments =
+            vec!["run".to_owned(), "--detach".to_owned(), "--name".to_owned(), event.name.clone()];
+        arguments.extend(["--network".to_owned(), event.network.clone()]);
+        arguments.extend(event.publish.iter().flat_map(|publish| ["--publish".to_owned(), publish.clone()]));
+        arguments.extend(event.ip.iter().flat_map(|ip| ["--ip".to_owned(), ip.to_string()]));
+        arguments.extend(["sleeper:lab", "sleep", "infinity"].map(str::to_owned));
+        self.host.command("docker").args(arguments).run().await?;
+        let inspect = ["inspect", "--format", "{{.State.Pid}}", &event.name];
+        let pid = self.host.command("docker").args(inspect).run().await?;
+        let pid = pid
+            .trim()
+            .parse()
+            .map_err(|_| EventError::Wrong(format!("the container {} has no process: {pid}", event.name)))?;
+        let address =
+            ["inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", &event.name];
+        let address = self.host.command("docker").args(address).run().await?;
+        self.variables.push((format!("{}_IP", event.name.to_uppercase()), address.trim().to_owned()));
+        let service = OtherService::new(event.kind, port).beside(pid).start(self.host).await?;
+        self.services.push((event.name.clone(), service.into()));
+        Ok(())
     }
 
     pub(super) async fn stop(&mut self, name: &str) -> Result<(), EventError> {

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::Deserialize;
 
+use crate::service::Behaviour;
+
 /// One thing that happens.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -183,7 +185,7 @@ pub struct ServiceEvent {
     /// The name by which later events mean it.
     pub name: String,
     /// What it does.
-    pub kind: ServiceKind,
+    pub kind: Behaviour,
     /// Its addresses, `["0.0.0.0"]` unless said.
     #[serde(default = "wildcard")]
     pub bind: Vec<Address>,
@@ -193,21 +195,6 @@ pub struct ServiceEvent {
 
 fn wildcard() -> Vec<Address> {
     vec![Address::Ip(Ipv4Addr::UNSPECIFIED.into())]
-}
-
-/// What another service does.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, serde::Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum ServiceKind {
-    /// Answers every request of HTTP/1.1 with 200.
-    Http,
-    /// Answers every call of gRPC with `UNIMPLEMENTED`.
-    Grpc,
-    /// Greets first, as an SSH server does, and waits.
-    Banner,
-    /// Accepts and never answers.
-    Silent,
 }
 
 /// Another service in a container.
@@ -226,7 +213,7 @@ pub struct ContainerEvent {
     /// Its address in the network, the engine's choice unless said.
     pub ip: Option<Ipv4Addr>,
     /// What it does.
-    pub kind: ServiceKind,
+    pub kind: Behaviour,
 }
 
 /// A firewall in a given state.
@@ -240,6 +227,12 @@ pub enum PostureEvent {
     UfwDefaultDeny,
     /// The same with 22 and 2222 allowed, as on machines of Brev's.
     UfwBrev,
+    /// UFW that rejects what it does not allow.
+    UfwDefaultReject,
+    /// A table of nftables' own whose chain drops by policy and accepts `lo`.
+    NftDrop,
+    /// firewalld with its packages' defaults.
+    Firewalld,
     /// `iptables -P INPUT DROP`, and nothing else.
     InputPolicyDrop,
     /// `iptables -I INPUT -s <subnet> -p tcp --dport <port> -j DROP`, one for each.
