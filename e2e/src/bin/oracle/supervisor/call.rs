@@ -32,7 +32,8 @@ const UNIMPLEMENTED: &str = "12";
 const MARKER: &str = "x-openshell-stand-in";
 
 /// What the stand-in for a label says there.
-const STAND_INS: [(&str, &str); 2] = [("gateway", "openshell-gateway"), ("ollama-proxy", "ollama-auth-proxy")];
+const STAND_INS: [(&str, &str); 2] =
+    [("gateway", "openshell-gateway"), ("ollama-proxy", "ollama-auth-proxy")];
 
 /// The type of a frame of HTTP/2 that every server begins with, and its place in the frame.
 const SETTINGS: (usize, u8) = (3, 4);
@@ -164,7 +165,8 @@ fn judge_grpc(head: &Parts, trailers: Option<&HeaderMap>) -> Met {
 /// there.
 fn judge_http(target: &Target, status: StatusCode, body: &[u8]) -> Met {
     let detail = format!("HTTP status {}", status.as_u16());
-    let is_list = || serde_json::from_slice(body).is_ok_and(|body: serde_json::Value| body["models"].is_array());
+    let is_list =
+        || serde_json::from_slice(body).is_ok_and(|body: serde_json::Value| body["models"].is_array());
     match status.as_u16() {
         200 if target.label == "ollama-proxy" && !is_list() => {
             Met::Other(format!("{detail} without a list of models"))
@@ -179,9 +181,9 @@ fn is_another_protocol(kind: Kind, seen: &Seen) -> bool {
     let seen = seen.bytes();
     match kind {
         Kind::Http => !seen.iter().zip(b"HTTP/1.").all(|(seen, expected)| seen == expected),
-        Kind::Grpc | Kind::GrpcTls => {
-            seen.get(SETTINGS.0).map_or(seen.first().is_some_and(|first| *first != 0), |kind| *kind != SETTINGS.1)
-        }
+        Kind::Grpc | Kind::GrpcTls => seen
+            .get(SETTINGS.0)
+            .map_or(seen.first().is_some_and(|first| *first != 0), |kind| *kind != SETTINGS.1),
     }
 }
 

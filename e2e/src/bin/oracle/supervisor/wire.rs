@@ -36,7 +36,8 @@ pub(super) async fn open(orders: &Orders, target: &Target) -> Result<Opened, Tro
     let stream = connect(&orders.alias, target.port).await.map_err(Trouble::Nobody)?;
     let stream: Box<dyn Stream> = match (target.kind, &orders.tls) {
         (Kind::GrpcTls, Some(tls)) => {
-            let connector = connector(tls).map_err(|error| Trouble::Nobody(format!("certificates: {error}")))?;
+            let connector =
+                connector(tls).map_err(|error| Trouble::Nobody(format!("certificates: {error}")))?;
             shake_hands(&connector, &orders.alias, stream).await?
         }
         _ => Box::new(stream),
