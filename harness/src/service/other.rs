@@ -132,7 +132,10 @@ async fn serve(mut stream: TcpStream, behaviour: Behaviour) {
             Err(error) => Err(error.to_string()),
         },
         Behaviour::Silent => hold(stream).await,
-        Behaviour::HangsUp => Ok(drop(stream)),
+        Behaviour::HangsUp => {
+            drop(stream);
+            Ok(())
+        }
     };
     if let Err(error) = served {
         say(format_args!("connection failed error={error}"));
