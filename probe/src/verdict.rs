@@ -270,6 +270,9 @@ fn seen_from_the_host(evidence: &Evidence, port: &PortEvidence, dial: &Dial, lis
     if neighbour != Some(true) && !answered {
         return if dial.outcome.is_error("ENETUNREACH") {
             Cause::NoRoute
+        } else if neighbour == Some(false) && astray(evidence) {
+            // A host does not answer the ARP of an address that it would reach through another interface either.
+            Cause::ReversePath
         } else if neighbour == Some(false) {
             Cause::LinkDown
         } else {
@@ -307,11 +310,7 @@ fn seen_from_the_host(evidence: &Evidence, port: &PortEvidence, dial: &Dial, lis
 
 /// Why the SYNs to a proven listener stay without an answer.
 fn silence(evidence: &Evidence, port: &PortEvidence, dial: &Dial) -> Cause {
-    let bridge = match evidence.standpoint {
-        Some(Standpoint::EngineHost { index, .. }) => Some(index),
-        _ => None,
-    };
-    let astray = evidence.return_path.as_ref().is_some_and(|path| path.index != bridge);
+    let astray = astray(evidence);
     let strict = evidence.return_path.as_ref().is_some_and(|path| path.rp_filter == Some(1));
     match port.host_side {
         // The SYN came in: what is lost is the answer to it.
@@ -324,6 +323,15 @@ fn silence(evidence: &Evidence, port: &PortEvidence, dial: &Dial) -> Cause {
         _ if dial.was_repeated() => Cause::Dropped,
         _ => Cause::Inconclusive,
     }
+}
+
+/// Whether this host's way back to the sandbox does not lead through the network's bridge.
+fn astray(evidence: &Evidence) -> bool {
+    let bridge = match evidence.standpoint {
+        Some(Standpoint::EngineHost { index, .. }) => Some(index),
+        _ => None,
+    };
+    evidence.return_path.as_ref().is_some_and(|path| path.index != bridge)
 }
 
 fn of_trouble(trouble: &Trouble) -> Judgement {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::format::{Call, Event, Expect, Experience, Mode, Scenario};
 use crate::engine::NetworkInfo;
 use crate::host::{ExecError, Host};
-use crate::service::Behaviour;
+use crate::service::{Behaviour, TLS_FOLDER};
 
 /// Where it is in a host.
 pub(super) const ORACLE: &str = "/usr/local/bin/oracle";
@@ -99,6 +99,13 @@ fn arguments(scenario: &Scenario, expected: &[&Expect], gateway: Option<Ipv4Addr
     for alias in ALIASES {
         arguments
             .extend(address.iter().flat_map(|address| ["--host".to_owned(), format!("{alias}:{address}")]));
+    }
+    if expected.iter().any(|expect| call(scenario, expect) == Call::GrpcTls) {
+        // What a sandbox is given: the gateway's authority, and a client's certificate.
+        for (option, file) in [("--ca", "ca.crt"), ("--cert", "client/tls.crt"), ("--key", "client/tls.key")]
+        {
+            arguments.extend([option.to_owned(), format!("{TLS_FOLDER}/{file}")]);
+        }
     }
     arguments.extend(["--scale".to_owned(), scenario.oracle.scale.to_string()]);
     for expect in expected {

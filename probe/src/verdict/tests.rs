@@ -203,6 +203,10 @@ fn what_is_lost_on_the_way_back_is_told_from_what_is_lost_on_the_way_in() {
     assert_eq!(decided(HostSide::Absent, 1, 1), Cause::ReversePath);
     assert_eq!(decided(HostSide::Absent, 1, 2), Cause::Dropped, "a loose filter lets it in");
     assert_eq!(decided(HostSide::Absent, BRIDGE, 1), Cause::Dropped);
+    let path = ReturnPath { to: SANDBOX, interface: None, index: None, rp_filter: Some(1) };
+    let hop = Neighbour { address: GATEWAY, complete: false, device: "eth0".to_owned() };
+    let silent = Evidence { return_path: Some(path), next_hop: Some(hop), ..evidence() };
+    assert_eq!(decide(&silent, &port(dial(Outcome::TimedOut), &gateway)), failed(Cause::ReversePath));
 }
 
 #[test]

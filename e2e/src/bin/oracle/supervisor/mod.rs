@@ -23,7 +23,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// still there, and waits 20 s for an answer.
 const EXCHANGE: Duration = Duration::from_secs(30);
 
-/// Whatever the scale: the kernel sends a SYN again after 1 s, and an attempt is to show a lost packet as what it is.
+/// The first attempt, whatever the scale: the kernel sends a SYN again after 1 s, and an attempt is to show a lost packet as what it is.
 const SHORTEST: Duration = Duration::from_millis(1200);
 
 /// Between attempts. Source: OpenShell's `grpc_retry`, which ends after five.
@@ -39,8 +39,10 @@ struct Times {
 }
 
 impl Times {
-    fn scaled(scale: f64) -> Self {
-        let limit = |time: Duration| time.mul_f64(scale).max(SHORTEST);
+    /// Those of one attempt, counted from 1. Only the first has to show a lost packet as what it is.
+    fn scaled(scale: f64, attempt: u32) -> Self {
+        let shortest = if attempt == 1 { SHORTEST } else { Duration::ZERO };
+        let limit = |time: Duration| time.mul_f64(scale).max(shortest);
         Self { connect: limit(CONNECT), exchange: limit(EXCHANGE), scale }
     }
 }
@@ -61,9 +63,9 @@ pub(crate) async fn run(orders: Orders) -> Result<()> {
 
 /// Tries until the right service answers, as often as may be. What the last attempt met is the experience.
 async fn experience(orders: &Orders, target: &Target) -> Answer {
-    let times = Times::scaled(orders.scale);
     let mut attempt = 1;
     loop {
+        let times = Times::scaled(orders.scale, attempt);
         let (experience, detail) = match call::call(orders, target, times).await {
             Met::Right(detail) => return Answer::new(target, Experience::Reached, attempt, &detail),
             Met::Other(detail) => (Experience::OtherService, detail),
@@ -82,10 +84,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_scale_makes_an_attempt_too_short_for_a_second_syn() {
-        assert_eq!(Times::scaled(1.0).connect, Duration::from_secs(10));
-        assert_eq!(Times::scaled(0.5).connect, Duration::from_secs(5));
-        assert_eq!(Times::scaled(0.01).connect, SHORTEST);
-        assert_eq!(Times::scaled(0.1).exchange, Duration::from_secs(3));
+    fn no_scale_makes_the_first_attempt_too_short_for_a_second_syn() {
+        assert_eq!(Times::scaled(1.0, 1).connect, Duration::from_secs(10));
+        assert_eq!(Times::scaled(0.5, 5).connect, Duration::from_secs(5));
+        assert_eq!(Times::scaled(0.01, 1).connect, SHORTEST);
+        assert_eq!(Times::scaled(0.01, 2).connect, Duration::from_millis(100));
+        assert_eq!(Times::scaled(0.1, 1).exchange, Duration::from_secs(3));
     }
 }
