@@ -47,6 +47,14 @@ const FOR_AN_ENGINE: [&str; 24] = [
 /// The modules that hosts with `engine` would make the kernel load. A host must not do that: a loaded module is a change
 /// to the machine that outlives the host.
 pub fn missing_modules(engine: Engine) -> Vec<String> {
+    would_load(FOR_A_HOST.iter().chain(match engine {
+        Engine::None => &[][..],
+        Engine::Docker => &FOR_AN_ENGINE[..],
+    }))
+}
+
+/// Those of the modules that the kernel could load and has not loaded.
+pub(crate) fn would_load<'a>(modules: impl IntoIterator<Item = &'a &'a str>) -> Vec<String> {
     let Ok(loaded) = fs::read_to_string("/proc/modules") else {
         // This kernel loads no modules at all.
         return Vec::new();
@@ -55,11 +63,11 @@ pub fn missing_modules(engine: Engine) -> Vec<String> {
         .map(|name| name.release().to_string_lossy().into_owned())
         .unwrap_or_default();
     let loadable = fs::read_to_string(format!("/lib/modules/{release}/modules.dep")).unwrap_or_default();
-    missing(engine, &loaded, &loadable)
+    missing(modules, &loaded, &loadable)
 }
 
 /// `loaded` is `/proc/modules`, `loadable` is `modules.dep`: what is in neither is built in or not there at all.
-fn missing(engine: Engine, loaded: &str, loadable: &str) -> Vec<String> {
+fn missing<'a>(modules: impl IntoIterator<Item = &'a &'a str>, loaded: &str, loadable: &str) -> Vec<String> {
     let loaded: BTreeSet<&str> = loaded.lines().filter_map(|line| line.split_whitespace().next()).collect();
     let name = |line: &str| {
         let file = line.split(':').next()?.rsplit('/').next()?;
@@ -67,10 +75,7 @@ fn missing(engine: Engine, loaded: &str, loadable: &str) -> Vec<String> {
         Some(file.split(".ko").next()?.replace('-', "_"))
     };
     let loadable: BTreeSet<String> = loadable.lines().filter_map(name).collect();
-    let needed = FOR_A_HOST.iter().chain(match engine {
-        Engine::None => &[][..],
-        Engine::Docker => &FOR_AN_ENGINE[..],
-    });
+    let needed = modules.into_iter();
     needed
         .filter(|name| loadable.contains(**name) && !loaded.contains(**name))
         .map(|name| (*name).to_owned())
@@ -95,9 +100,9 @@ mod tests {
         let loaded = "overlay 212992 0 - Live 0x0\nbridge 421888 1 br_netfilter, Live 0x0\n";
         let loadable = "kernel/fs/overlayfs/overlay.ko.xz:\nkernel/net/bridge/bridge.ko.xz: kernel/llc.ko.xz\n\
                         kernel/drivers/net/veth.ko.xz:\nkernel/net/netfilter/nf-tables.ko:\n";
-        assert_eq!(missing(Engine::Docker, loaded, loadable), ["nf_tables", "veth"]);
-        assert_eq!(missing(Engine::None, loaded, loadable), Vec::<String>::new());
-        assert_eq!(missing(Engine::None, "", loadable), ["overlay"]);
+        assert_eq!(missing(&FOR_AN_ENGINE, loaded, loadable), ["nf_tables", "veth"]);
+        assert_eq!(missing(&FOR_A_HOST, loaded, loadable), Vec::<String>::new());
+        assert_eq!(missing(&FOR_A_HOST, "", loadable), ["overlay"]);
     }
 
     #[test]

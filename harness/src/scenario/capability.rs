@@ -2,6 +2,7 @@
 
 use super::format::Capability;
 use crate::host::{ExecError, Host};
+use crate::machine::would_load;
 
 impl Capability {
     /// What is tried in the host, and what is missing when it does not work. It leaves nothing behind.
@@ -36,12 +37,27 @@ impl Capability {
         }
     }
 
+    /// The module that the trial would make the kernel load, where it could. A loaded module outlives the host.
+    fn module(self) -> Option<&'static str> {
+        match self {
+            Self::BrNetfilter => Some("br_netfilter"),
+            Self::Macvlan => Some("macvlan"),
+            Self::Ipvlan => Some("ipvlan"),
+            Self::XtRecent => Some("xt_recent"),
+            Self::NftBridge => Some("nf_tables"),
+            Self::Ipv6 | Self::Firewalld => None,
+        }
+    }
+
     /// The reason why the scenario cannot be built here, if there is one.
     ///
     /// # Errors
     /// When it could not be tried.
     pub(super) async fn missing(self, host: &Host) -> Result<Option<&'static str>, ExecError> {
         let (trial, reason) = self.trial();
+        if !would_load(self.module().as_slice()).is_empty() {
+            return Ok(Some(reason));
+        }
         let output = host.command("sh").args(["-ec", trial]).output().await?;
         Ok((!output.status.success()).then_some(reason))
     }

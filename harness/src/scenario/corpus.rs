@@ -144,19 +144,4 @@ fn differing_lines(one: &[Event], other: &[Event]) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_that_was_added_removed_or_replaced_is_one_line() {
-        let run = |lines: &str| lines.chars().map(|c| Event::Run(c.to_string())).collect::<Vec<_>>();
-        let differ = |one: &str, other: &str| differing_lines(&run(one), &run(other));
-        assert_eq!(differ("abc", "abc"), 0);
-        assert_eq!(differ("abc", "abxc"), 1);
-        assert_eq!(differ("abc", "ac"), 1);
-        assert_eq!(differ("abc", "axc"), 1);
-        assert_eq!(differ("", "a"), 1);
-        assert_eq!(differ("abc", "bca"), 2);
-        assert_eq!(differ("", "abc"), 3);
-    }
-}
+mod tests;

@@ -185,9 +185,6 @@ impl ScenarioFile {
                 return Err(self.wrong(line, format!("there are two checks {name:?}")));
             }
             names.push(Some(name.as_str()));
-            if self.scenario.expecting(Some(name)).next().is_none() {
-                return Err(self.wrong(line, format!("no [[expect]] has at = {name:?}")));
-            }
         }
         names.push(None);
         for (index, expect) in self.scenario.expect.iter().enumerate() {
@@ -199,6 +196,13 @@ impl ScenarioFile {
             if self.scenario.expect.iter().filter(same).count() > 1 {
                 let message = format!("two expectations of one check are about port {}", expect.target.port);
                 return Err(self.wrong(line, message));
+            }
+        }
+        // After those: a name that is misspelt is wrong where it is used.
+        for (index, event) in self.scenario.events.iter().enumerate() {
+            let Event::Check(name) = event else { continue };
+            if self.scenario.expecting(Some(name)).next().is_none() {
+                return Err(self.wrong(self.event_line(index), format!("no [[expect]] has at = {name:?}")));
             }
         }
         Ok(())
