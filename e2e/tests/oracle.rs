@@ -129,7 +129,8 @@ async fn it_answers_for_every_target_and_leaves_the_engine_as_it_was() -> Result
     let before = things(&lab.host).await?;
     let targets = ["11435=ollama-proxy", "8080=gateway", "4000=model-router"];
     let said = oracle(&lab.host, lab.network.gateway, &targets).args(QUICK).run().await?;
-    let found: Vec<_> = lines(&said)?.into_iter().map(|line| (line.port, line.label, line.experience)).collect();
+    let found: Vec<_> =
+        lines(&said)?.into_iter().map(|line| (line.port, line.label, line.experience)).collect();
     let line = |port, label: &str, experience: &str| (port, label.to_owned(), experience.to_owned());
     assert_eq!(
         found,
@@ -148,7 +149,8 @@ async fn it_answers_for_every_target_and_leaves_the_engine_as_it_was() -> Result
 async fn a_missing_network_is_said_and_not_made() -> Result<()> {
     let host = host().await?;
     let before = things(&host).await?;
-    let said = oracle(&host, Ipv4Addr::new(172, 18, 0, 1), &["8080=gateway", "11435=ollama-proxy"]).run().await?;
+    let said =
+        oracle(&host, Ipv4Addr::new(172, 18, 0, 1), &["8080=gateway", "11435=ollama-proxy"]).run().await?;
     for line in lines(&said)? {
         assert_eq!((line.experience.as_str(), line.attempts), ("network_missing", 0), "{line:?}");
         assert!(line.detail.contains("openshell-docker"), "{line:?}");
@@ -216,9 +218,9 @@ async fn a_gateway_with_tls_is_reached_and_one_of_another_authority_is_another_s
     let keep = format!("cp -r {TLS_FOLDER} /tmp/tls");
     lab.host.command("sh").args(["-ec", &keep]).run().await?;
     let ask = async || {
-        let client = client.iter().map(|word| {
-            if word.starts_with("--") { (*word).to_owned() } else { format!("/tmp/tls/{word}") }
-        });
+        let client = client
+            .iter()
+            .map(|word| if word.starts_with("--") { (*word).to_owned() } else { format!("/tmp/tls/{word}") });
         let said = oracle(&lab.host, lab.network.gateway, &["8080=gateway/grpc-tls"])
             .args(QUICK)
             .args(["--ca", "/tmp/tls/ca.crt"])
@@ -266,6 +268,6 @@ async fn without_an_engine_it_says_so() -> Result<()> {
         .await?;
     let trouble = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(output.status.code() == Some(1) && output.stdout.is_empty(), "{trouble}");
-    assert!(trouble.starts_with("error: ask the engine for its networks"), "{trouble}");
+    assert!(trouble.starts_with("error: find the engine: ") && trouble.contains("nobody.sock"), "{trouble}");
     Ok(())
 }

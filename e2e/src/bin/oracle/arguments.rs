@@ -121,7 +121,9 @@ fn host(word: &str) -> Result<(String, HostAddress), String> {
 
 fn scale(word: &str) -> Result<f64, String> {
     let scale: f64 = word.parse().map_err(|_| "it has to be a number".to_owned())?;
-    (scale > 0.0 && scale <= 10.0).then_some(scale).ok_or_else(|| "it has to be above 0 and at most 10".to_owned())
+    (scale > 0.0 && scale <= 10.0)
+        .then_some(scale)
+        .ok_or_else(|| "it has to be above 0 and at most 10".to_owned())
 }
 
 fn port(word: &str) -> Result<u16, String> {

@@ -1,6 +1,7 @@
 //! In place of OpenShell's supervisor, inside the container: it calls what a supervisor calls, and tries again as one does.
 
 mod call;
+mod judge;
 mod wire;
 
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use anyhow::Result;
 use tokio::task::JoinSet;
 
 use crate::orders::{Answer, Experience, Orders, Target};
-use call::Met;
+use judge::Met;
 
 /// The word that this program is started with in the container.
 pub(crate) const COMMAND: &str = "supervisor";

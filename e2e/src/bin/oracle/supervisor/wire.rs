@@ -19,6 +19,8 @@ use crate::orders::{Kind, Orders, Target};
 pub(super) enum Trouble {
     /// Nobody is there, or nobody answers.
     Nobody(String),
+    /// Somebody took the connection and closed it.
+    Closed(String),
     /// Somebody else is there.
     Other(String),
 }
@@ -36,7 +38,8 @@ pub(super) async fn open(orders: &Orders, target: &Target) -> Result<Opened, Tro
     let stream = connect(&orders.alias, target.port).await.map_err(Trouble::Nobody)?;
     let stream: Box<dyn Stream> = match (target.kind, &orders.tls) {
         (Kind::GrpcTls, Some(tls)) => {
-            let connector = connector(tls).map_err(|error| Trouble::Nobody(format!("certificates: {error}")))?;
+            let connector =
+                connector(tls).map_err(|error| Trouble::Nobody(format!("certificates: {error}")))?;
             shake_hands(&connector, &orders.alias, stream).await?
         }
         _ => Box::new(stream),
@@ -45,7 +48,7 @@ pub(super) async fn open(orders: &Orders, target: &Target) -> Result<Opened, Tro
 }
 
 /// Every address of the name, one after the other.
-async fn connect(alias: &str, port: u16) -> Result<TcpStream, String> {
+pub(super) async fn connect(alias: &str, port: u16) -> Result<TcpStream, String> {
     let resolved = tokio::net::lookup_host((alias, port)).await;
     let addresses = resolved.map_err(|error| format!("resolve {alias}: {error}"))?;
     let mut trouble = format!("resolve {alias}: no address");
@@ -91,7 +94,7 @@ async fn shake_hands(
         Err(error) if error.get_ref().is_some_and(|inner| inner.is::<Error>()) => {
             Err(Trouble::Other(format!("TLS: {error}")))
         }
-        Err(error) => Err(Trouble::Nobody(format!("TLS: {error}"))),
+        Err(error) => Err(Trouble::Closed(format!("TLS: {error}"))),
     }
 }
 
@@ -107,7 +110,7 @@ impl Seen {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn add(&self, bytes: &[u8]) {
+    pub(super) fn add(&self, bytes: &[u8]) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let room = Self::LIMIT.saturating_sub(seen.len());
         seen.extend_from_slice(&bytes[..bytes.len().min(room)]);
