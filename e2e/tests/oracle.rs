@@ -241,6 +241,104 @@ async fn a_gateway_with_tls_is_reached_and_one_of_another_authority_is_another_s
     Ok(())
 }
 
+/// An alias that nobody injected is nothing that could be dialled.
+#[tokio::test]
+async fn without_its_alias_a_sandbox_reaches_nothing() -> Result<()> {
+    let mut lab = lab().await?;
+    lab.gateway = Some(Gateway::on(lab.network.gateway).start(&lab.host).await?);
+    let arguments = ["--network", "openshell-docker", "--target", "8080=gateway"];
+    let said = lab.host.command(ORACLE).args(arguments).args(QUICK).run().await?;
+    let line = lines(&said)?.pop().context("it says nothing")?;
+    assert_eq!(line.experience, "not_reached", "{line:?}");
+    assert!(line.detail.contains("resolve host.openshell.internal"), "{line:?}");
+    Ok(())
+}
+
+/// Behind an engine's host-gateway, which is the default bridge's address here.
+#[tokio::test]
+async fn the_engines_host_gateway_leads_to_its_host() -> Result<()> {
+    let mut lab = lab().await?;
+    let everywhere = Gateway::on_loopback().bind_address(Ipv4Addr::UNSPECIFIED);
+    lab.gateway = Some(everywhere.start(&lab.host).await?);
+    let arguments = ["--network", "openshell-docker", "--host", "host.openshell.internal:host-gateway"];
+    let oracle = lab.host.command(ORACLE).args(arguments).args(QUICK).args(["--target", "8080=gateway"]);
+    let line = lines(&oracle.run().await?)?.pop().context("it says nothing")?;
+    assert_eq!(line.experience, "reached", "{line:?}");
+    Ok(())
+}
+
+/// A name that only one resolver knows (NemoClaw #3445).
+#[tokio::test]
+async fn a_sandbox_asks_the_resolver_that_it_is_given() -> Result<()> {
+    let mut lab = lab().await?;
+    let gateway = lab.network.gateway;
+    lab.proxy = Some(OllamaProxy::new().start(&lab.host).await?);
+    let socket = lab.host.network_namespace().run(|| {
+        let socket = std::net::UdpSocket::bind((gateway, 53))?;
+        socket.set_nonblocking(true)?;
+        Ok::<_, std::io::Error>(socket)
+    })??;
+    let resolver = tokio::spawn(answer_every_name(tokio::net::UdpSocket::from_std(socket)?, gateway));
+    let (gateway, nobody) = (gateway.to_string(), lab.network.address_from_end(2).to_string());
+    for (dns, experience) in [(&gateway, "reached"), (&nobody, "not_reached")] {
+        let arguments = ["--network", "openshell-docker", "--alias", "inference.local", "--dns", dns];
+        let oracle = lab.host.command(ORACLE).args(arguments).args(QUICK);
+        let said = oracle.args(["--target", "11435=ollama-proxy"]).run().await?;
+        let line = lines(&said)?.pop().context("it says nothing")?;
+        assert_eq!(line.experience, experience, "{dns} {line:?}");
+    }
+    resolver.abort();
+    Ok(())
+}
+
+/// Every name has this address, and none has another.
+async fn answer_every_name(socket: tokio::net::UdpSocket, address: Ipv4Addr) -> std::io::Result<()> {
+    let mut query = [0; 512];
+    loop {
+        let (length, peer) = socket.recv_from(&mut query).await?;
+        // The header is 12 bytes; the name ends with a length of 0, and type and class follow.
+        let Some(end) = query[12..length].iter().position(|byte| *byte == 0) else { continue };
+        let question = &query[12..12 + end + 5];
+        let is_a = question[end + 2] == 1;
+        // RFC 1035: an answer, recursive; one question, at most one record, which points at the question's name.
+        let mut answer = [&query[..2], &[0x81, 0x80, 0, 1, 0, u8::from(is_a), 0, 0, 0, 0], question].concat();
+        if is_a {
+            answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+            answer.extend(address.octets());
+        }
+        socket.send_to(&answer, peer).await?;
+    }
+}
+
+/// An engine in another mount namespace does not see the oracle's program, so that cannot be mounted there.
+#[tokio::test]
+async fn an_engine_elsewhere_is_given_the_program() -> Result<()> {
+    let mut there = Lab::without_services().await?;
+    there.gateway = Some(Gateway::on(there.network.gateway).start(&there.host).await?);
+    let here = host().await?;
+    let before = things(&there.host).await?;
+    let socket = there.host.engine()?.socket().to_owned();
+    let listener = here.network_namespace().run(|| {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 2375))?;
+        listener.set_nonblocking(true)?;
+        Ok::<_, std::io::Error>(listener)
+    })??;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let forwarder = tokio::spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            let Ok(mut to) = tokio::net::UnixStream::connect(&socket).await else { break };
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut from, &mut to).await });
+        }
+    });
+    let oracle = oracle(&here, there.network.gateway, &["8080=gateway"]).args(QUICK);
+    let said = oracle.env("DOCKER_HOST", "tcp://127.0.0.1:2375").run().await?;
+    forwarder.abort();
+    let line = lines(&said)?.pop().context("it says nothing")?;
+    assert_eq!(line.experience, "reached", "{line:?}");
+    assert_eq!(things(&there.host).await?, before);
+    Ok(())
+}
+
 /// It is in the middle of a long attempt when the signal comes.
 #[tokio::test]
 async fn a_signal_ends_it_and_nothing_stays() -> Result<()> {

@@ -11,6 +11,7 @@ use hyper::client::conn::{http1, http2};
 use hyper::header::{CONTENT_TYPE, HOST, TE};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::time::timeout;
 
 use super::Times;
 use super::judge::{Met, Whole, is_another_protocol, is_refused_certificate, judge};
@@ -31,13 +32,11 @@ const ANSWER_LIMIT: usize = 64 * 1024;
 
 /// Calls a target once.
 pub(super) async fn call(orders: &Orders, target: &Target, times: Times) -> Met {
-    let opened = tokio::time::timeout(times.connect, wire::open(orders, target)).await;
-    let (stream, seen) = match opened {
-        Ok(Ok(opened)) => opened,
-        Ok(Err(Trouble::Nobody(detail))) => return Met::Nobody(detail),
-        Ok(Err(Trouble::Other(detail))) => return Met::Other(detail),
-        Ok(Err(Trouble::Closed(detail))) => return ask_plainly(orders, target, times, detail).await,
-        Err(_) => return Met::Nobody(format!("connect: no answer within {:?}", times.connect)),
+    let (stream, seen) = match wire::open(orders, target, times.connect).await {
+        Ok(opened) => opened,
+        Err(Trouble::Nobody(detail)) => return Met::Nobody(detail),
+        Err(Trouble::Other(detail)) => return Met::Other(detail),
+        Err(Trouble::Closed(detail)) => return ask_plainly(orders, target, times, detail).await,
     };
     let exchange = async {
         match target.kind {
@@ -45,7 +44,7 @@ pub(super) async fn call(orders: &Orders, target: &Target, times: Times) -> Met 
             Kind::Http => tags(orders, target, stream).await,
         }
     };
-    let failed = match tokio::time::timeout(times.exchange, exchange).await {
+    let failed = match timeout(times.exchange, exchange).await {
         Ok(Ok(whole)) => return judge(target, whole),
         Ok(Err(error)) => Some(causes(&*error)),
         Err(_) => None,
@@ -69,8 +68,8 @@ async fn ask_plainly(orders: &Orders, target: &Target, times: Times, detail: Str
     if target.kind == Kind::Http {
         return Met::Nobody(detail);
     }
-    let asked = tokio::time::timeout(times.connect, async {
-        let stream = wire::connect(&orders.alias, target.port).await?;
+    let asked = timeout(times.exchange, async {
+        let stream = wire::connect(&orders.alias, target.port, times.connect).await?;
         tags(orders, target, stream).await
     });
     match asked.await {

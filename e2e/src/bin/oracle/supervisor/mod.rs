@@ -16,8 +16,7 @@ use judge::Met;
 /// The word that this program is started with in the container.
 pub(crate) const COMMAND: &str = "supervisor";
 
-/// From the name to the end of the TLS handshake. Source: `connect_timeout` of OpenShell's gRPC client, which bounds all of
-/// this.
+/// For the name, for the connection and for the TLS handshake, each. Source: `connect_timeout` of OpenShell's gRPC client.
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// Until a connection that says nothing is given up. Source: the same client asks after 10 s whether the other side is
