@@ -339,16 +339,33 @@ async fn an_engine_elsewhere_is_given_the_program() -> Result<()> {
     Ok(())
 }
 
-/// It is in the middle of a long attempt when the signal comes.
+/// A container that was created and does not start is no answer.
 #[tokio::test]
-async fn a_signal_ends_it_and_nothing_stays() -> Result<()> {
+async fn a_sandbox_that_does_not_start_is_removed() -> Result<()> {
+    let lab = lab().await?;
+    lab.host.command("ip").args(["link", "delete", &lab.network.bridge]).run().await?;
+    let before = things(&lab.host).await?;
+    let output = oracle(&lab.host, lab.network.gateway, &["8080=gateway"]).args(QUICK).output().await?;
+    let trouble = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.code() == Some(1) && output.stdout.is_empty(), "{trouble}");
+    assert!(trouble.starts_with("error: start the sandbox: "), "{trouble}");
+    assert_eq!(things(&lab.host).await?, before);
+    Ok(())
+}
+
+/// It starts the sandbox, or is in the middle of a long attempt, when the signal comes.
+#[rstest]
+#[case::as_soon_as_there_is_a_container("docker ps --all")]
+#[case::once_it_runs("docker ps")]
+#[tokio::test]
+async fn a_signal_ends_it_and_nothing_stays(#[case] list: &str) -> Result<()> {
     let mut lab = lab().await?;
     lab.gateway = Some(Gateway::on(lab.network.gateway).start(&lab.host).await?);
     lab.apply(Posture::drop_port(8080)).await?;
     let before = things(&lab.host).await?;
     let mut oracle = oracle(&lab.host, lab.network.gateway, &["8080=gateway"]).spawn().await?;
-    let running = "until docker ps --format '{{.Names}}' | grep -q openshell-oracle; do :; done";
-    lab.host.command("timeout").args(["10", "sh", "-c", running]).run().await?;
+    let seen = format!("until {list} --format '{{{{.Names}}}}' | grep -q openshell-oracle; do :; done");
+    lab.host.command("timeout").args(["10", "sh", "-c", &seen]).run().await?;
     lab.host.command("kill").args(["-TERM", &oracle.pid().to_string()]).run().await?;
     let ended = tokio::time::timeout(Duration::from_secs(5), oracle.wait()).await??;
     assert_eq!(ended.code(), Some(143), "{}", oracle.stderr());
@@ -367,5 +384,24 @@ async fn without_an_engine_it_says_so() -> Result<()> {
     let trouble = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(output.status.code() == Some(1) && output.stdout.is_empty(), "{trouble}");
     assert!(trouble.starts_with("error: find the engine: ") && trouble.contains("nobody.sock"), "{trouble}");
+    Ok(())
+}
+
+#[rstest]
+#[case::no_targets(&[], "--target")]
+#[case::no_authority(&["--target", "8080=gateway/grpc-tls"], "needs --ca FILE")]
+#[case::one_port_twice(&["--target", "8080=gateway", "--target", "8080=other"], "named twice")]
+#[case::a_marker_for_nothing(&["--target", "8080=gateway", "--expect-marker", "1=x"], "no --target with port 1")]
+#[case::no_kind(&["--target", "8080=gateway/udp"], "none of grpc, grpc-tls, http")]
+#[case::no_scale(&["--target", "8080=gateway", "--scale", "0"], "above 0")]
+#[test]
+fn a_wrong_command_line_is_refused(#[case] arguments: &[&str], #[case] reason: &str) -> Result<()> {
+    let oracle = programs::own("oracle", env!("CARGO_BIN_EXE_oracle"));
+    let mut command = std::process::Command::new(oracle);
+    command.args(["--network", "openshell-docker"]).args(arguments).env("DOCKER_HOST", "unix:///nobody.sock");
+    let output = command.output()?;
+    let trouble = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{trouble}");
+    assert!(output.stdout.is_empty() && trouble.contains(reason), "{trouble}");
     Ok(())
 }
