@@ -190,6 +190,16 @@ async fn another_program_is_another_service() -> Result<()> {
     Ok(())
 }
 
+/// Such as the gateway of an older installation, which a published port still leads to (NemoClaw #3472).
+#[tokio::test]
+async fn another_gateway_is_another_service() -> Result<()> {
+    let mut lab = lab().await?;
+    lab.gateway = Some(Gateway::on(lab.network.gateway).marker("legacy").start(&lab.host).await?);
+    let line = of_gateway(&lab).await?;
+    assert_eq!(line.experience, "other_service", "{line:?}");
+    Ok(())
+}
+
 /// A label says nothing about who should be there; a marker does.
 #[tokio::test]
 async fn a_marker_tells_one_service_from_another_of_its_kind() -> Result<()> {
