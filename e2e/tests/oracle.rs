@@ -190,6 +190,16 @@ async fn another_program_is_another_service() -> Result<()> {
     Ok(())
 }
 
+/// Such as the gateway of an older installation, which a published port still leads to (NemoClaw #3472).
+#[tokio::test]
+async fn another_gateway_is_another_service() -> Result<()> {
+    let mut lab = lab().await?;
+    lab.gateway = Some(Gateway::on(lab.network.gateway).marker("legacy").start(&lab.host).await?);
+    let line = of_gateway(&lab).await?;
+    assert_eq!(line.experience, "other_service", "{line:?}");
+    Ok(())
+}
+
 /// A label says nothing about who should be there; a marker does.
 #[tokio::test]
 async fn a_marker_tells_one_service_from_another_of_its_kind() -> Result<()> {
@@ -241,16 +251,131 @@ async fn a_gateway_with_tls_is_reached_and_one_of_another_authority_is_another_s
     Ok(())
 }
 
-/// It is in the middle of a long attempt when the signal comes.
+/// An alias that nobody injected is nothing that could be dialled.
 #[tokio::test]
-async fn a_signal_ends_it_and_nothing_stays() -> Result<()> {
+async fn without_its_alias_a_sandbox_reaches_nothing() -> Result<()> {
+    let mut lab = lab().await?;
+    lab.gateway = Some(Gateway::on(lab.network.gateway).start(&lab.host).await?);
+    let arguments = ["--network", "openshell-docker", "--target", "8080=gateway"];
+    let said = lab.host.command(ORACLE).args(arguments).args(QUICK).run().await?;
+    let line = lines(&said)?.pop().context("it says nothing")?;
+    assert_eq!(line.experience, "not_reached", "{line:?}");
+    assert!(line.detail.contains("resolve host.openshell.internal"), "{line:?}");
+    Ok(())
+}
+
+/// Behind an engine's host-gateway, which is the default bridge's address here.
+#[tokio::test]
+async fn the_engines_host_gateway_leads_to_its_host() -> Result<()> {
+    let mut lab = lab().await?;
+    let everywhere = Gateway::on_loopback().bind_address(Ipv4Addr::UNSPECIFIED);
+    lab.gateway = Some(everywhere.start(&lab.host).await?);
+    let arguments = ["--network", "openshell-docker", "--host", "host.openshell.internal:host-gateway"];
+    let oracle = lab.host.command(ORACLE).args(arguments).args(QUICK).args(["--target", "8080=gateway"]);
+    let line = lines(&oracle.run().await?)?.pop().context("it says nothing")?;
+    assert_eq!(line.experience, "reached", "{line:?}");
+    Ok(())
+}
+
+/// A name that only one resolver knows (NemoClaw #3445).
+#[tokio::test]
+async fn a_sandbox_asks_the_resolver_that_it_is_given() -> Result<()> {
+    let mut lab = lab().await?;
+    let gateway = lab.network.gateway;
+    lab.proxy = Some(OllamaProxy::new().start(&lab.host).await?);
+    let socket = lab.host.network_namespace().run(|| {
+        let socket = std::net::UdpSocket::bind((gateway, 53))?;
+        socket.set_nonblocking(true)?;
+        Ok::<_, std::io::Error>(socket)
+    })??;
+    let resolver = tokio::spawn(answer_every_name(tokio::net::UdpSocket::from_std(socket)?, gateway));
+    let (gateway, nobody) = (gateway.to_string(), lab.network.address_from_end(2).to_string());
+    for (dns, experience) in [(&gateway, "reached"), (&nobody, "not_reached")] {
+        let arguments = ["--network", "openshell-docker", "--alias", "inference.local", "--dns", dns];
+        let oracle = lab.host.command(ORACLE).args(arguments).args(QUICK);
+        let said = oracle.args(["--target", "11435=ollama-proxy"]).run().await?;
+        let line = lines(&said)?.pop().context("it says nothing")?;
+        assert_eq!(line.experience, experience, "{dns} {line:?}");
+    }
+    resolver.abort();
+    Ok(())
+}
+
+/// Every name has this address, and none has another.
+async fn answer_every_name(socket: tokio::net::UdpSocket, address: Ipv4Addr) -> std::io::Result<()> {
+    let mut query = [0; 512];
+    loop {
+        let (length, peer) = socket.recv_from(&mut query).await?;
+        // The header is 12 bytes; the name ends with a length of 0, and type and class follow.
+        let Some(end) = query[12..length].iter().position(|byte| *byte == 0) else { continue };
+        let question = &query[12..12 + end + 5];
+        let is_a = question[end + 2] == 1;
+        // RFC 1035: an answer, recursive; one question, at most one record, which points at the question's name.
+        let mut answer = [&query[..2], &[0x81, 0x80, 0, 1, 0, u8::from(is_a), 0, 0, 0, 0], question].concat();
+        if is_a {
+            answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+            answer.extend(address.octets());
+        }
+        socket.send_to(&answer, peer).await?;
+    }
+}
+
+/// An engine in another mount namespace does not see the oracle's program, so that cannot be mounted there.
+#[tokio::test]
+async fn an_engine_elsewhere_is_given_the_program() -> Result<()> {
+    let mut there = Lab::without_services().await?;
+    there.gateway = Some(Gateway::on(there.network.gateway).start(&there.host).await?);
+    let here = host().await?;
+    let before = things(&there.host).await?;
+    let socket = there.host.engine()?.socket().to_owned();
+    let listener = here.network_namespace().run(|| {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 2375))?;
+        listener.set_nonblocking(true)?;
+        Ok::<_, std::io::Error>(listener)
+    })??;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let forwarder = tokio::spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            let Ok(mut to) = tokio::net::UnixStream::connect(&socket).await else { break };
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut from, &mut to).await });
+        }
+    });
+    let oracle = oracle(&here, there.network.gateway, &["8080=gateway"]).args(QUICK);
+    let said = oracle.env("DOCKER_HOST", "tcp://127.0.0.1:2375").run().await?;
+    forwarder.abort();
+    let line = lines(&said)?.pop().context("it says nothing")?;
+    assert_eq!(line.experience, "reached", "{line:?}");
+    assert_eq!(things(&there.host).await?, before);
+    Ok(())
+}
+
+/// A container that was created and does not start is no answer.
+#[tokio::test]
+async fn a_sandbox_that_does_not_start_is_removed() -> Result<()> {
+    let lab = lab().await?;
+    lab.host.command("ip").args(["link", "delete", &lab.network.bridge]).run().await?;
+    let before = things(&lab.host).await?;
+    let output = oracle(&lab.host, lab.network.gateway, &["8080=gateway"]).args(QUICK).output().await?;
+    let trouble = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.code() == Some(1) && output.stdout.is_empty(), "{trouble}");
+    assert!(trouble.starts_with("error: start the sandbox: "), "{trouble}");
+    assert_eq!(things(&lab.host).await?, before);
+    Ok(())
+}
+
+/// It starts the sandbox, or is in the middle of a long attempt, when the signal comes.
+#[rstest]
+#[case::as_soon_as_there_is_a_container("docker ps --all")]
+#[case::once_it_runs("docker ps")]
+#[tokio::test]
+async fn a_signal_ends_it_and_nothing_stays(#[case] list: &str) -> Result<()> {
     let mut lab = lab().await?;
     lab.gateway = Some(Gateway::on(lab.network.gateway).start(&lab.host).await?);
     lab.apply(Posture::drop_port(8080)).await?;
     let before = things(&lab.host).await?;
     let mut oracle = oracle(&lab.host, lab.network.gateway, &["8080=gateway"]).spawn().await?;
-    let running = "until docker ps --format '{{.Names}}' | grep -q openshell-oracle; do :; done";
-    lab.host.command("timeout").args(["10", "sh", "-c", running]).run().await?;
+    let seen = format!("until {list} --format '{{{{.Names}}}}' | grep -q openshell-oracle; do :; done");
+    lab.host.command("timeout").args(["10", "sh", "-c", &seen]).run().await?;
     lab.host.command("kill").args(["-TERM", &oracle.pid().to_string()]).run().await?;
     let ended = tokio::time::timeout(Duration::from_secs(5), oracle.wait()).await??;
     assert_eq!(ended.code(), Some(143), "{}", oracle.stderr());
@@ -268,6 +393,25 @@ async fn without_an_engine_it_says_so() -> Result<()> {
         .await?;
     let trouble = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(output.status.code() == Some(1) && output.stdout.is_empty(), "{trouble}");
-    assert!(trouble.starts_with("error: ask the engine for its networks"), "{trouble}");
+    assert!(trouble.starts_with("error: find the engine: ") && trouble.contains("nobody.sock"), "{trouble}");
+    Ok(())
+}
+
+#[rstest]
+#[case::no_targets(&[], "--target")]
+#[case::no_authority(&["--target", "8080=gateway/grpc-tls"], "needs --ca FILE")]
+#[case::one_port_twice(&["--target", "8080=gateway", "--target", "8080=other"], "named twice")]
+#[case::a_marker_for_nothing(&["--target", "8080=gateway", "--expect-marker", "1=x"], "no --target with port 1")]
+#[case::no_kind(&["--target", "8080=gateway/udp"], "none of grpc, grpc-tls, http")]
+#[case::no_scale(&["--target", "8080=gateway", "--scale", "0"], "above 0")]
+#[test]
+fn a_wrong_command_line_is_refused(#[case] arguments: &[&str], #[case] reason: &str) -> Result<()> {
+    let oracle = programs::own("oracle", env!("CARGO_BIN_EXE_oracle"));
+    let mut command = std::process::Command::new(oracle);
+    command.args(["--network", "openshell-docker"]).args(arguments).env("DOCKER_HOST", "unix:///nobody.sock");
+    let output = command.output()?;
+    let trouble = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{trouble}");
+    assert!(output.stdout.is_empty() && trouble.contains(reason), "{trouble}");
     Ok(())
 }

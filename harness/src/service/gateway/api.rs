@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::{Request, Response, StatusCode};
 
-use super::stub::{NAME, Scope};
+use super::stub::Scope;
 use crate::service::MARKER;
 use crate::service::grpc::{self, Body, INTERNAL, PERMISSION_DENIED, UNIMPLEMENTED};
 
@@ -28,9 +28,13 @@ const STREAMS_FOR_SANDBOXES: [&str; 2] =
 const REQUEST_LIMIT: usize = (1 << 20) + grpc::EMPTY_FRAME.len();
 
 /// Answers a request that came in at a listener of that scope, and says who it is.
-pub(super) async fn answer(scope: Scope, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+pub(super) async fn answer(
+    scope: Scope,
+    marker: HeaderValue,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
     let mut response = answer_unmarked(scope, request).await?;
-    response.headers_mut().insert(MARKER, HeaderValue::from_static(NAME));
+    response.headers_mut().insert(MARKER, marker);
     Ok(response)
 }
 

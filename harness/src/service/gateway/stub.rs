@@ -5,6 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use hyper::header::HeaderValue;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -59,6 +60,7 @@ pub(crate) struct Config {
     port: u16,
     mode: GatewayMode,
     restricted: bool,
+    marker: String,
 }
 
 impl Gateway {
@@ -84,6 +86,7 @@ impl Gateway {
                 port: Self::PORT,
                 mode: GatewayMode::default(),
                 restricted: false,
+                marker: NAME.to_owned(),
             },
         }
     }
@@ -119,6 +122,14 @@ impl Gateway {
     #[must_use]
     pub fn restricted_bridge(mut self) -> Self {
         self.config.restricted = true;
+        self
+    }
+
+    /// Says this of itself in its answers' header [`MARKER`](crate::service::MARKER), instead of its name: for a second
+    /// gateway that is not the one that sandboxes are to reach.
+    #[must_use]
+    pub fn marker(mut self, marker: impl Into<String>) -> Self {
+        self.config.marker = marker.into();
         self
     }
 
@@ -206,12 +217,15 @@ pub(super) async fn serve_all(
         GatewayMode::Plain => None,
         mode => Some(tls::acceptor(config.names(), mode == GatewayMode::MutualTls)?),
     };
+    let marker = HeaderValue::try_from(&config.marker);
+    let marker = marker.map_err(|error| format!("{:?} as a header: {error}", config.marker))?;
     listening(&specs.iter().map(|spec| spec.address).collect::<Vec<_>>())?;
     let mut serving = JoinSet::new();
     for (listener, spec) in bound {
-        let tls = tls.clone();
+        let (tls, marker) = (tls.clone(), marker.clone());
         serving.spawn(async move {
-            let error = accept(listener, |stream, peer| connection(stream, peer, spec, tls.clone())).await;
+            let connection = |stream, peer| connection(stream, peer, spec, marker.clone(), tls.clone());
+            let error = accept(listener, connection).await;
             format!("accept at {}: {error}", spec.address)
         });
     }
@@ -229,11 +243,17 @@ fn bind(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, listener: Listener, tls: Option<TlsAcceptor>) {
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    listener: Listener,
+    marker: HeaderValue,
+    tls: Option<TlsAcceptor>,
+) {
     match tls {
-        None => serve(stream, peer, listener).await,
+        None => serve(stream, peer, listener, marker).await,
         Some(tls) => match tokio::time::timeout(HANDSHAKE_DEADLINE, tls.accept(stream)).await {
-            Ok(Ok(stream)) => serve(stream, peer, listener).await,
+            Ok(Ok(stream)) => serve(stream, peer, listener, marker).await,
             Ok(Err(error)) => say(format_args!("TLS handshake failed peer={peer} error={error}")),
             Err(_) => say(format_args!("TLS handshake timed out peer={peer}")),
         },
@@ -245,6 +265,7 @@ async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
     listener: Listener,
+    marker: HeaderValue,
 ) {
     let mut server = auto::Builder::new(TokioExecutor::new());
     server.http1().timer(TokioTimer::new());
@@ -256,7 +277,7 @@ async fn serve(
             request.method(),
             request.uri().path(),
         ));
-        api::answer(listener.scope, request)
+        api::answer(listener.scope, marker.clone(), request)
     });
     if let Err(error) = server.serve_connection(TokioIo::new(stream), answer).await {
         say(format_args!("connection failed peer={peer} error={error}"));

@@ -1,6 +1,7 @@
 //! In place of OpenShell's supervisor, inside the container: it calls what a supervisor calls, and tries again as one does.
 
 mod call;
+mod judge;
 mod wire;
 
 use std::sync::Arc;
@@ -10,13 +11,12 @@ use anyhow::Result;
 use tokio::task::JoinSet;
 
 use crate::orders::{Answer, Experience, Orders, Target};
-use call::Met;
+use judge::Met;
 
 /// The word that this program is started with in the container.
 pub(crate) const COMMAND: &str = "supervisor";
 
-/// From the name to the end of the TLS handshake. Source: `connect_timeout` of OpenShell's gRPC client, which bounds all of
-/// this.
+/// For the name, for the connection and for the TLS handshake, each. Source: `connect_timeout` of OpenShell's gRPC client.
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// Until a connection that says nothing is given up. Source: the same client asks after 10 s whether the other side is

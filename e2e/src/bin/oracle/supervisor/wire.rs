@@ -4,21 +4,26 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, Error, RootCertStore};
 
+use super::SHORTEST;
 use crate::orders::{Kind, Orders, Target};
 
 /// Why there is no connection to talk over.
 pub(super) enum Trouble {
     /// Nobody is there, or nobody answers.
     Nobody(String),
+    /// Somebody took the connection and closed it.
+    Closed(String),
     /// Somebody else is there.
     Other(String),
 }
@@ -31,30 +36,36 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// A connection and the beginning of what comes over it.
 pub(super) type Opened = (Recorded<Box<dyn Stream>>, Seen);
 
-/// Resolves the name as the container does, connects, and shakes hands where the service has TLS.
-pub(super) async fn open(orders: &Orders, target: &Target) -> Result<Opened, Trouble> {
-    let stream = connect(&orders.alias, target.port).await.map_err(Trouble::Nobody)?;
+/// Resolves the name as the container does, connects, and shakes hands where the service has TLS. Each has that time.
+pub(super) async fn open(orders: &Orders, target: &Target, time: Duration) -> Result<Opened, Trouble> {
+    let stream = connect(&orders.alias, target.port, time).await.map_err(Trouble::Nobody)?;
     let stream: Box<dyn Stream> = match (target.kind, &orders.tls) {
         (Kind::GrpcTls, Some(tls)) => {
             let connector =
                 connector(tls).map_err(|error| Trouble::Nobody(format!("certificates: {error}")))?;
-            shake_hands(&connector, &orders.alias, stream).await?
+            let silent = |_| Trouble::Nobody(format!("TLS: no answer within {time:?}"));
+            timeout(time, shake_hands(&connector, &orders.alias, stream)).await.map_err(silent)??
         }
         _ => Box::new(stream),
     };
     Ok(Recorded::new(stream))
 }
 
-/// Every address of the name, one after the other.
-async fn connect(alias: &str, port: u16) -> Result<TcpStream, String> {
-    let resolved = tokio::net::lookup_host((alias, port)).await;
-    let addresses = resolved.map_err(|error| format!("resolve {alias}: {error}"))?;
+/// Every address of the name, one after the other. They share the time, as hyper's connector has it.
+pub(super) async fn connect(alias: &str, port: u16, time: Duration) -> Result<TcpStream, String> {
+    let resolved = match timeout(time, tokio::net::lookup_host((alias, port))).await {
+        Ok(resolved) => resolved.map_err(|error| format!("resolve {alias}: {error}"))?,
+        Err(_) => return Err(format!("resolve {alias}: no answer within {time:?}")),
+    };
+    let addresses: Vec<_> = resolved.collect();
+    let share = (time / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX)).max(SHORTEST);
     let mut trouble = format!("resolve {alias}: no address");
     for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => trouble = format!("connect to {address}: {error}"),
-        }
+        trouble = match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => format!("connect to {address}: {error}"),
+            Err(_) => format!("connect to {address}: no answer within {share:?}"),
+        };
     }
     Err(trouble)
 }
@@ -92,7 +103,7 @@ async fn shake_hands(
         Err(error) if error.get_ref().is_some_and(|inner| inner.is::<Error>()) => {
             Err(Trouble::Other(format!("TLS: {error}")))
         }
-        Err(error) => Err(Trouble::Nobody(format!("TLS: {error}"))),
+        Err(error) => Err(Trouble::Closed(format!("TLS: {error}"))),
     }
 }
 
@@ -108,7 +119,7 @@ impl Seen {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn add(&self, bytes: &[u8]) {
+    pub(super) fn add(&self, bytes: &[u8]) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let room = Self::LIMIT.saturating_sub(seen.len());
         seen.extend_from_slice(&bytes[..bytes.len().min(room)]);
