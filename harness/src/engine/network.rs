@@ -84,6 +84,26 @@ impl Network {
         self.deviate(|request| request.ipam = Some(Ipam { config: Some(vec![config]), ..Ipam::default() }))
     }
 
+    /// A fixed subnet without a gateway: the bridge has an address, and the engine does not say which.
+    #[must_use]
+    pub fn without_gateway(self, subnet: impl Into<String>) -> Self {
+        let config = IpamConfig { subnet: Some(subnet.into()), ..IpamConfig::default() };
+        self.deviate(|request| request.ipam = Some(Ipam { config: Some(vec![config]), ..Ipam::default() }))
+    }
+
+    /// IPv6 as well, in this subnet, whose first address is the bridge's. The engine chooses the IPv4 subnet and names it
+    /// second.
+    #[must_use]
+    pub fn ipv6(self, subnet: impl Into<String>) -> Self {
+        let subnet = subnet.into();
+        let gateway = subnet.split('/').next().map(|beginning| format!("{beginning}1"));
+        let config = IpamConfig { subnet: Some(subnet), gateway, ..IpamConfig::default() };
+        self.deviate(|request| {
+            request.enable_ipv6 = Some(true);
+            request.ipam = Some(Ipam { config: Some(vec![config]), ..Ipam::default() });
+        })
+    }
+
     /// A driver's option, such as `com.docker.network.bridge.name`.
     #[must_use]
     pub fn option(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
