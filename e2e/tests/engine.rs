@@ -185,6 +185,19 @@ async fn a_network_of_another_driver_is_not_a_bridge(#[case] commands: &[&str]) 
     Ok(())
 }
 
+/// open-neko/openneko#215: the bridge has an address that the engine does not say.
+#[tokio::test]
+async fn a_network_without_a_gateway_in_its_ipam_has_no_ipv4_gateway() -> Result<()> {
+    let lab = Lab::start().await?;
+    let engine = lab.host.engine()?;
+    engine.remove_network("openshell-docker").await?;
+    engine.add_network(&Network::openshell_docker().without_gateway("172.40.0.0/16")).await?;
+    let answer = lab.check().await?;
+    answer.all_are(Verdict::ProbeUnavailable, Some(Cause::NoIpv4Gateway));
+    answer.blames_no_firewall();
+    Ok(())
+}
+
 /// An engine that is told only the IPv6 subnet names it first.
 #[tokio::test]
 async fn a_network_whose_first_subnet_is_ipv6_is_reached_over_ipv4() -> Result<()> {
