@@ -99,6 +99,36 @@ fn the_table_has_every_verdict_and_every_cause_and_no_other() -> Result<()> {
     Ok(())
 }
 
+/// `docs/causes.md` has an entry for each cause, below its verdict, and names only evidence that there is.
+#[test]
+fn every_cause_has_its_entry() -> Result<()> {
+    let page = include_str!("../../docs/causes.md");
+    let (mut verdict, mut entries) = ("", Vec::new());
+    for line in page.lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            verdict = heading;
+        } else if let Some(heading) = line.strip_prefix("### ") {
+            entries.push((verdict, heading));
+        }
+    }
+    let mut expected: Vec<_> = rows().iter().filter_map(|row| Some((row.verdict, row.cause?))).collect();
+    expected.sort_unstable();
+    let mut found = entries.clone();
+    found.sort_unstable();
+    assert_eq!(found, expected);
+    for part in ["**Looks like**", "**Proof**", "**Do**"] {
+        assert_eq!(page.matches(part).count(), entries.len(), "{part}");
+    }
+    let grounds = allowed("Ground")?;
+    for word in page.split('`').skip(1).step_by(2).filter(|word| word.contains('_')) {
+        let known = grounds.contains(word)
+            || allowed("Cause")?.contains(word)
+            || ["rp_filter", "host_gateway_ip"].contains(&word);
+        assert!(known, "{word} is neither a cause nor evidence");
+    }
+    Ok(())
+}
+
 /// The decision that is not strict, on a path where the network may be missing: the gate's own tests hold the code to it.
 #[test]
 fn the_table_has_the_decision_of_each_verdict() {

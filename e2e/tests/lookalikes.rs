@@ -268,7 +268,7 @@ async fn a_time_out_that_is_too_short_accuses_nobody() -> Result<()> {
     let lab = Lab::start().await?;
     lab.apply(Ufw::brev()).await?;
     let answer = lab.check_with(&[&BOTH[..], &["--timeout", "200ms"]].concat()).await?;
-    answer.all_are(Verdict::TcpFailed, Some(Cause::Undetermined));
+    answer.all_are(Verdict::ProbeUnavailable, Some(Cause::Inconclusive));
     assert!(answer.text.contains("hint: give it more time: --timeout 3.5s"), "{}", answer.text);
     answer.blames_no_firewall();
     Ok(())

@@ -1,21 +1,71 @@
-//! The probe says what a real sandbox experiences.
+//! The oracle: what a real sandbox experiences, and that the probe says the same.
 
-use anyhow::Result;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
 use e2e::lab::{Lab, PROBE, check_by, host_with_probe_and};
 use e2e::programs;
-use harness::service::Gateway;
-use harness::{Network, Posture, Ufw};
+use harness::service::{Gateway, GatewayMode, OllamaProxy, TLS_FOLDER};
+use harness::{Host, HostCommand, Network, Posture, Ufw};
 use probe::{Cause, Verdict};
 use rstest::rstest;
+use serde::Deserialize;
 
 /// Where the oracle is inside a host.
 const ORACLE: &str = "/usr/local/bin/oracle";
 
-/// A sandbox's image out of the host's own userland: bash, timeout and the libraries that they need.
-const IMPORT: &str = "
-    ldd /usr/bin/bash /usr/bin/timeout | grep -o '/[^ ]* (0x' | cut -d ' ' -f 1 | sort -u > /tmp/files
-    printf '/usr/bin/bash\n/usr/bin/timeout\n' >> /tmp/files
-    tar -c --dereference --hard-dereference -P -T /tmp/files | docker import - sandbox:lab";
+/// A twentieth of the supervisor's patience, and two attempts: a lost packet is seen as one after 2.5 s.
+const QUICK: [&str; 4] = ["--scale", "0.05", "--attempts", "2"];
+
+/// A line of the oracle.
+#[derive(Debug, Deserialize)]
+struct Line {
+    port: u16,
+    label: String,
+    experience: String,
+    attempts: u32,
+    detail: String,
+}
+
+async fn host() -> Result<Host> {
+    let oracle = programs::own("oracle", env!("CARGO_BIN_EXE_oracle"));
+    host_with_probe_and(&[(&oracle, ORACLE)]).await
+}
+
+/// A host with the oracle and the network, and no services.
+async fn lab() -> Result<Lab> {
+    let host = host().await?;
+    let network = host.engine()?.create_network(&Network::openshell_docker()).await?;
+    Ok(Lab { host, network, gateway: None, proxy: None })
+}
+
+/// The oracle in a sandbox whose alias leads to that address.
+fn oracle<'host>(host: &'host Host, gateway: Ipv4Addr, targets: &[&str]) -> HostCommand<'host> {
+    let alias = format!("host.openshell.internal:{gateway}");
+    let targets = targets.iter().flat_map(|target| ["--target", target]);
+    host.command(ORACLE)
+        .args(["--network", "openshell-docker", "--host", &alias])
+        .args(targets)
+        .env("HOME", "/nonexistent")
+}
+
+fn lines(said: &str) -> Result<Vec<Line>> {
+    said.lines().map(|line| serde_json::from_str(line).context(line.to_owned())).collect()
+}
+
+/// What it says of a gateway at 8080, and how.
+async fn of_gateway(lab: &Lab) -> Result<Line> {
+    let said = oracle(&lab.host, lab.network.gateway, &["8080=gateway"]).args(QUICK).run().await?;
+    lines(&said)?.pop().context("it says nothing")
+}
+
+/// All containers and all networks of the engine, as lines.
+async fn things(host: &Host) -> Result<String> {
+    let list = "docker ps --all --no-trunc --format '{{.ID}} {{.Names}} {{.Status}}'
+                docker network ls --no-trunc --format '{{.ID}} {{.Name}} {{.Driver}}' | sort";
+    Ok(host.command("sh").args(["-ec", list]).run().await?)
+}
 
 #[derive(Clone, Copy, Debug)]
 enum Situation {
@@ -29,23 +79,20 @@ enum Situation {
 }
 
 #[rstest]
-#[case::open(Situation::Open, "connected", (Verdict::Ok, None))]
-#[case::rule_of_3472(Situation::RuleOf3472, "no_answer", (Verdict::TcpFailed, Some(Cause::Dropped)))]
-#[case::policy_drop(Situation::PolicyDrop, "no_answer", (Verdict::TcpFailed, Some(Cause::Dropped)))]
-#[case::ufw_default_deny(Situation::UfwDefaultDeny, "no_answer", (Verdict::TcpFailed, Some(Cause::Dropped)))]
-#[case::ufw_with_remedy(Situation::UfwWithRemedy, "connected", (Verdict::Ok, None))]
-#[case::rejected(Situation::Rejected, "refused", (Verdict::TcpFailed, Some(Cause::Rejected)))]
-#[case::not_listening(Situation::NotListening, "refused", (Verdict::TcpFailed, Some(Cause::NotListening)))]
+#[case::open(Situation::Open, "reached", (Verdict::Ok, None))]
+#[case::rule_of_3472(Situation::RuleOf3472, "not_reached", (Verdict::TcpFailed, Some(Cause::Dropped)))]
+#[case::policy_drop(Situation::PolicyDrop, "not_reached", (Verdict::TcpFailed, Some(Cause::Dropped)))]
+#[case::ufw_default_deny(Situation::UfwDefaultDeny, "not_reached", (Verdict::TcpFailed, Some(Cause::Dropped)))]
+#[case::ufw_with_remedy(Situation::UfwWithRemedy, "reached", (Verdict::Ok, None))]
+#[case::rejected(Situation::Rejected, "not_reached", (Verdict::TcpFailed, Some(Cause::Rejected)))]
+#[case::not_listening(Situation::NotListening, "not_reached", (Verdict::TcpFailed, Some(Cause::NotListening)))]
 #[tokio::test]
 async fn a_real_sandbox_experiences_what_the_probe_says(
     #[case] situation: Situation,
     #[case] experience: &str,
     #[case] verdict: (Verdict, Option<Cause>),
 ) -> Result<()> {
-    let oracle = programs::own("oracle", env!("CARGO_BIN_EXE_oracle"));
-    let host = host_with_probe_and(&[(&oracle, ORACLE)]).await?;
-    let network = host.engine()?.create_network(&Network::openshell_docker()).await?;
-    let mut lab = Lab { host, network, gateway: None, proxy: None };
+    let mut lab = lab().await?;
     if !matches!(situation, Situation::NotListening) {
         lab.gateway = Some(Gateway::on(lab.network.gateway).start(&lab.host).await?);
     }
@@ -67,10 +114,160 @@ async fn a_real_sandbox_experiences_what_the_probe_says(
     let answer = check().await?;
     assert_eq!(answer.of(8080), verdict, "{}", answer.text);
 
-    lab.host.command("sh").args(["-ec", IMPORT]).run().await?;
-    let gateway = lab.network.gateway.to_string();
-    let oracle =
-        lab.host.command(ORACLE).args(["--image", "sandbox:lab", "--gateway", &gateway, "--port", "8080"]);
-    assert_eq!(oracle.run().await?.trim(), experience, "{}", answer.text);
+    let line = of_gateway(&lab).await?;
+    assert_eq!(line.experience, experience, "{line:?}\n{}", answer.text);
+    assert_eq!(line.attempts, if experience == "reached" { 1 } else { 2 }, "{line:?}");
+    Ok(())
+}
+
+/// Both services in one run, in the order of the command line, and nothing stays: neither a container nor a network.
+#[tokio::test]
+async fn it_answers_for_every_target_and_leaves_the_engine_as_it_was() -> Result<()> {
+    let mut lab = lab().await?;
+    lab.gateway = Some(Gateway::on(lab.network.gateway).start(&lab.host).await?);
+    lab.proxy = Some(OllamaProxy::new().start(&lab.host).await?);
+    let before = things(&lab.host).await?;
+    let targets = ["11435=ollama-proxy", "8080=gateway", "4000=model-router"];
+    let said = oracle(&lab.host, lab.network.gateway, &targets).args(QUICK).run().await?;
+    let found: Vec<_> =
+        lines(&said)?.into_iter().map(|line| (line.port, line.label, line.experience)).collect();
+    let line = |port, label: &str, experience: &str| (port, label.to_owned(), experience.to_owned());
+    assert_eq!(
+        found,
+        [
+            line(11435, "ollama-proxy", "reached"),
+            line(8080, "gateway", "reached"),
+            line(4000, "model-router", "not_reached"),
+        ]
+    );
+    assert_eq!(things(&lab.host).await?, before);
+    Ok(())
+}
+
+/// Unlike testcontainers, which makes a network that is missing.
+#[tokio::test]
+async fn a_missing_network_is_said_and_not_made() -> Result<()> {
+    let host = host().await?;
+    let before = things(&host).await?;
+    let said =
+        oracle(&host, Ipv4Addr::new(172, 18, 0, 1), &["8080=gateway", "11435=ollama-proxy"]).run().await?;
+    for line in lines(&said)? {
+        assert_eq!((line.experience.as_str(), line.attempts), ("network_missing", 0), "{line:?}");
+        assert!(line.detail.contains("openshell-docker"), "{line:?}");
+    }
+    assert_eq!(said.lines().count(), 2);
+    assert_eq!(things(&host).await?, before);
+    Ok(())
+}
+
+/// The kernel accepts for it, and nobody answers.
+#[tokio::test]
+async fn a_gateway_that_was_stopped_is_not_reached() -> Result<()> {
+    let mut lab = lab().await?;
+    let gateway = Gateway::on(lab.network.gateway).start(&lab.host).await?;
+    let pid = gateway.pid().to_string();
+    lab.gateway = Some(gateway);
+    lab.host.command("kill").args(["-STOP", &pid]).run().await?;
+    let line = of_gateway(&lab).await?;
+    assert_eq!(line.experience, "not_reached", "{line:?}");
+    assert!(line.detail.contains("connected, and no answer"), "{line:?}");
+    lab.host.command("kill").args(["-CONT", &pid]).run().await?;
+    assert_eq!(of_gateway(&lab).await?.experience, "reached");
+    Ok(())
+}
+
+/// Each is a complete answer, and none is that of the service that was called.
+#[tokio::test]
+async fn another_program_is_another_service() -> Result<()> {
+    let mut lab = lab().await?;
+    // The proxy speaks HTTP/1.1 only; the gateway has neither models nor the proxy's name.
+    lab.proxy = Some(OllamaProxy::new().port(8080).start(&lab.host).await?);
+    lab.gateway = Some(Gateway::on(lab.network.gateway).port(11435).start(&lab.host).await?);
+    let said = oracle(&lab.host, lab.network.gateway, &["8080=gateway", "11435=ollama-proxy"]).args(QUICK);
+    for line in lines(&said.run().await?)? {
+        assert_eq!(line.experience, "other_service", "{line:?}");
+    }
+    Ok(())
+}
+
+/// A label says nothing about who should be there; a marker does.
+#[tokio::test]
+async fn a_marker_tells_one_service_from_another_of_its_kind() -> Result<()> {
+    let mut lab = lab().await?;
+    lab.proxy = Some(OllamaProxy::new().port(4000).start(&lab.host).await?);
+    let ask = async |marker: &str| {
+        let oracle = oracle(&lab.host, lab.network.gateway, &["4000=model-router"]).args(QUICK);
+        let said = oracle.args(["--expect-marker", marker]).run().await?;
+        lines(&said)?.pop().context("it says nothing")
+    };
+    assert_eq!(ask("4000=ollama-auth-proxy").await?.experience, "reached");
+    assert_eq!(ask("4000=model-router").await?.experience, "other_service");
+    Ok(())
+}
+
+#[rstest]
+#[case(GatewayMode::Tls, &[])]
+#[case(GatewayMode::MutualTls, &["--cert", "client/tls.crt", "--key", "client/tls.key"])]
+#[tokio::test]
+async fn a_gateway_with_tls_is_reached_and_one_of_another_authority_is_another_service(
+    #[case] mode: GatewayMode,
+    #[case] client: &[&str],
+) -> Result<()> {
+    let mut lab = lab().await?;
+    lab.gateway = Some(Gateway::on(lab.network.gateway).mode(mode).start(&lab.host).await?);
+    let keep = format!("cp -r {TLS_FOLDER} /tmp/tls");
+    lab.host.command("sh").args(["-ec", &keep]).run().await?;
+    let ask = async || {
+        let client = client
+            .iter()
+            .map(|word| if word.starts_with("--") { (*word).to_owned() } else { format!("/tmp/tls/{word}") });
+        let said = oracle(&lab.host, lab.network.gateway, &["8080=gateway/grpc-tls"])
+            .args(QUICK)
+            .args(["--ca", "/tmp/tls/ca.crt"])
+            .args(client)
+            .run()
+            .await?;
+        lines(&said)?.pop().context("it says nothing")
+    };
+    let line = ask().await?;
+    assert_eq!(line.experience, "reached", "{line:?}");
+    if let Some(gateway) = lab.gateway.take() {
+        gateway.stop().await?;
+    }
+    let _other = Gateway::on(lab.network.gateway).mode(mode).start(&lab.host).await?;
+    let line = ask().await?;
+    assert_eq!(line.experience, "other_service", "{line:?}");
+    assert!(line.detail.contains("certificate"), "{line:?}");
+    Ok(())
+}
+
+/// It is in the middle of a long attempt when the signal comes.
+#[tokio::test]
+async fn a_signal_ends_it_and_nothing_stays() -> Result<()> {
+    let mut lab = lab().await?;
+    lab.gateway = Some(Gateway::on(lab.network.gateway).start(&lab.host).await?);
+    lab.apply(Posture::drop_port(8080)).await?;
+    let before = things(&lab.host).await?;
+    let mut oracle = oracle(&lab.host, lab.network.gateway, &["8080=gateway"]).spawn().await?;
+    let running = "until docker ps --format '{{.Names}}' | grep -q openshell-oracle; do :; done";
+    lab.host.command("timeout").args(["10", "sh", "-c", running]).run().await?;
+    lab.host.command("kill").args(["-TERM", &oracle.pid().to_string()]).run().await?;
+    let ended = tokio::time::timeout(Duration::from_secs(5), oracle.wait()).await??;
+    assert_eq!(ended.code(), Some(143), "{}", oracle.stderr());
+    assert_eq!(oracle.stdout(), "");
+    assert_eq!(things(&lab.host).await?, before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_an_engine_it_says_so() -> Result<()> {
+    let host = host().await?;
+    let output = oracle(&host, Ipv4Addr::new(172, 18, 0, 1), &["8080=gateway"])
+        .env("DOCKER_HOST", "unix:///run/nobody.sock")
+        .output()
+        .await?;
+    let trouble = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.code() == Some(1) && output.stdout.is_empty(), "{trouble}");
+    assert!(trouble.starts_with("error: ask the engine for its networks"), "{trouble}");
     Ok(())
 }

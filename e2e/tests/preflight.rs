@@ -115,9 +115,16 @@ fn forget_times(report: &mut Report) {
     if let Some(resolution) = &mut evidence.resolution {
         resolution.elapsed_us = 0;
     }
+    if let Some(path) = &mut evidence.return_path {
+        path.to = Ipv4Addr::UNSPECIFIED;
+    }
     for port in &mut evidence.ports {
         for dial in port.sandbox.iter_mut().chain(port.host.iter_mut()) {
-            (dial.elapsed_us, dial.local) = (0, None);
+            (dial.elapsed_us, dial.local, dial.local_port, dial.held) = (0, None, None, None);
+            for greeted in &mut dial.greetings {
+                // An HTTP answer has a date.
+                (greeted.elapsed_us, greeted.answer) = (0, String::new());
+            }
             if let Some(tcp) = &mut dial.tcp {
                 tcp.rtt_us = 0;
             }

@@ -40,6 +40,7 @@ pub mod host;
 pub mod image;
 pub mod machine;
 pub mod posture;
+pub mod scenario;
 pub mod service;
 pub mod vm;
 
@@ -47,7 +48,7 @@ pub use engine::{Docker, Engine, EngineError, Network, NetworkInfo};
 pub use host::{BootError, BootStep, Cgroups, ExecError, Host, HostBuilder, HostCommand, Process};
 pub use image::{Image, ImageError};
 pub use machine::Fingerprint;
-pub use posture::{Posture, PostureError, Ufw};
+pub use posture::{Passage, Posture, PostureError, Ufw};
 
 /// The digest of the sources and the lock file that this library was built from; `openshell-harness build-id` prints that
 /// of the program.

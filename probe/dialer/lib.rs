@@ -5,5 +5,9 @@
 
 /// Every file by its name and with its content; the first is the root of the crate. They take nothing but the standard
 /// library.
-pub const SOURCES: [(&str, &str); 2] =
-    [("main.rs", include_str!("main.rs")), ("sys.rs", include_str!("sys.rs"))];
+pub const SOURCES: [(&str, &str); 4] = [
+    ("main.rs", include_str!("main.rs")),
+    ("greeting.rs", include_str!("greeting.rs")),
+    ("job.rs", include_str!("job.rs")),
+    ("sys.rs", include_str!("sys.rs")),
+];

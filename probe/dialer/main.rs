@@ -1,7 +1,7 @@
 //! Dials the host from inside a container and says what it saw, one JSON object a line.
 //!
 //! ```text
-//! openshell-dialer <alias> <resolve ms> <connect ms> <port>…
+//! openshell-dialer <alias> <resolve ms> <connect ms> <total ms> <port>[:grpc|:http|:tcp]…
 //! ```
 //!
 //! It runs alone in an otherwise empty image, as nobody, with a read-only root: so it is one static file that needs no
@@ -9,15 +9,21 @@
 //!
 //! - `{"fact":"name", "alias", "addresses", "error", "elapsed_us"}`: what the alias resolves to. `/etc/hosts` is asked
 //!   first, as in a sandbox, then the resolver, which gets its own budget because no connect timeout bounds it.
-//! - `{"fact":"dial", "port", "address", "local", "errno", "errno_name", "timed_out", "elapsed_us", "icmp", "tcp"}`: one
-//!   for every port, all dialled at the same time. Connected means `errno` 0 and not timed out.
+//! - `{"fact":"dial", "port", "address", "local", "local_port", "errno", "errno_name", "timed_out", "elapsed_us", "icmp",
+//!   "tcp", "unanswered", "sockets", "limited", "greetings", "held"}`: one for every port, all dialled at the same time.
+//!   Connected means `errno` 0 and not timed out; then a greeting of the port's protocol follows, and what came back.
 //! - `{"fact":"neighbour", "address", "complete", "device"}`: the ARP table after the dials.
 //! - `{"fact":"end"}`: the output is whole. Without it nothing may be concluded from what is missing.
+//!
+//! Then it keeps a connection to every port open, so that the host can be asked whether they end there, until its standard
+//! input ends.
 //!
 //! The exit code is 0 whenever the facts were printed, whatever they say.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the facts are this program's standard output")]
 
+mod greeting;
+mod job;
 mod sys;
 
 use std::fmt::Write as _;
@@ -27,30 +33,47 @@ use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use sys::{ConnectSocket, QueuedError, TcpState};
+use greeting::Protocol;
+use job::{Dial, Greeted, Job, Surroundings};
+use sys::{ConnectSocket, QueuedError};
+
+/// How long the connections are kept when nobody ends the standard input.
+const HOLD: Duration = Duration::from_secs(5);
+/// A Linux host answers one address with ICMP errors in a burst of six and then once a second (net/ipv4/icmp.c,
+/// `net.ipv4.icmp_ratelimit`), so later refusals look like silence.
+const ICMP_INTERVAL: Duration = Duration::from_millis(1050);
+/// A refusal takes less than a millisecond.
+const ICMP_PATIENCE: Duration = Duration::from_millis(300);
 
 fn main() -> ExitCode {
+    let began = Instant::now();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let Some(order) = Order::parse(&arguments) else {
-        eprintln!("usage: openshell-dialer <alias> <resolve ms> <connect ms> <port>…");
+        eprintln!(
+            "usage: openshell-dialer <alias> <resolve ms> <connect ms> <total ms> <port>[:grpc|:http|:tcp]…"
+        );
         return ExitCode::from(2);
     };
     let name = resolve(&order.alias, order.resolve);
     let mut facts = name.to_line(&order.alias);
+    let mut _held: Vec<ConnectSocket> = Vec::new();
     if let Some(address) = name.addresses.iter().find_map(|address| match address {
         IpAddr::V4(v4) => Some(*v4),
         IpAddr::V6(_) => None,
     }) {
-        for dial in dial_all(address, &order.ports, order.connect) {
+        let dials;
+        (dials, _held) = dial_all(address, &order, began);
+        for dial in dials {
             facts.push_str(&dial.to_line());
         }
-        facts.push_str(&neighbours());
+        facts.push_str(&neighbour_lines());
     }
     facts.push_str("{\"fact\":\"end\"}\n");
     let mut out = std::io::stdout();
     if out.write_all(facts.as_bytes()).and_then(|()| out.flush()).is_err() {
         return ExitCode::FAILURE;
     }
+    sys::wait_for_end_of_input(HOLD);
     // A resolver thread may still hang: it ends with the process.
     ExitCode::SUCCESS
 }
@@ -60,17 +83,25 @@ struct Order {
     alias: String,
     resolve: Duration,
     connect: Duration,
-    ports: Vec<u16>,
+    /// For everything.
+    total: Duration,
+    ports: Vec<(u16, Protocol)>,
 }
 
 impl Order {
     fn parse(arguments: &[String]) -> Option<Self> {
-        let [alias, resolve, connect, ports @ ..] = arguments else { return None };
-        let ports: Option<Vec<u16>> = ports.iter().map(|port| port.parse().ok()).collect();
+        let [alias, resolve, connect, total, ports @ ..] = arguments else { return None };
+        let milliseconds = |text: &String| text.parse().ok().map(Duration::from_millis);
+        let port = |word: &String| {
+            let (port, protocol) = word.split_once(':').unwrap_or((word, "tcp"));
+            Some((port.parse().ok()?, Protocol::parse(protocol)?))
+        };
+        let ports: Option<Vec<(u16, Protocol)>> = ports.iter().map(port).collect();
         Some(Self {
             alias: alias.clone(),
-            resolve: Duration::from_millis(resolve.parse().ok()?),
-            connect: Duration::from_millis(connect.parse().ok()?),
+            resolve: milliseconds(resolve)?,
+            connect: milliseconds(connect)?,
+            total: milliseconds(total)?,
             ports: ports.filter(|ports| !ports.is_empty())?,
         })
     }
@@ -139,43 +170,21 @@ fn hosts_entries(hosts: &str, alias: &str) -> Vec<IpAddr> {
     addresses
 }
 
-/// One TCP connect and what it showed.
-struct Dial {
-    target: SocketAddrV4,
-    local: Option<Ipv4Addr>,
-    errno: i32,
-    timed_out: bool,
-    elapsed: Duration,
-    queue: Vec<QueuedError>,
-    tcp: Option<TcpState>,
-}
-
 impl Dial {
     fn to_line(&self) -> String {
         let mut line = format!(
-            "{{\"fact\":\"dial\",\"port\":{},\"address\":\"{}\",\"local\":{},\"errno\":{},\"errno_name\":{},\
-             \"timed_out\":{},\"elapsed_us\":{},\"icmp\":[",
+            "{{\"fact\":\"dial\",\"port\":{},\"address\":\"{}\",\"local\":{},\"local_port\":{},\"errno\":{},\
+             \"errno_name\":{},\"timed_out\":{},\"elapsed_us\":{},\"icmp\":{},\"tcp\":",
             self.target.port(),
             self.target.ip(),
-            self.local.map_or_else(|| "null".to_owned(), |local| format!("\"{local}\"")),
+            self.local.map_or_else(|| "null".to_owned(), |local| format!("\"{}\"", local.ip())),
+            self.local.map_or_else(|| "null".to_owned(), |local| local.port().to_string()),
             self.errno,
             quote(sys::errno_name(self.errno)),
             self.timed_out,
             self.elapsed.as_micros(),
+            icmp(&self.queue),
         );
-        for (index, queued) in self.queue.iter().enumerate() {
-            let comma = if index == 0 { "" } else { "," };
-            let _ = write!(
-                line,
-                "{comma}{{\"errno\":{},\"origin\":{},\"type\":{},\"code\":{},\"offender\":{}}}",
-                queued.errno,
-                queued.origin,
-                queued.kind,
-                queued.code,
-                queued.offender.map_or_else(|| "null".to_owned(), |offender| format!("\"{offender}\"")),
-            );
-        }
-        line.push_str("],\"tcp\":");
         match self.tcp {
             None => line.push_str("null"),
             Some(tcp) => {
@@ -186,84 +195,151 @@ impl Dial {
                 );
             }
         }
-        line.push_str("}\n");
+        let greetings: Vec<String> = self.greetings.iter().map(Greeted::to_object).collect();
+        let _ = writeln!(
+            line,
+            ",\"unanswered\":{},\"sockets\":{},\"limited\":{},\"greetings\":[{}],\"held\":{}}}",
+            self.unanswered,
+            self.sockets,
+            self.limited,
+            greetings.join(","),
+            self.held.map_or_else(|| "null".to_owned(), |port| port.to_string()),
+        );
         line
     }
 }
 
-/// Dials every port of `address` at the same time and waits for the last answer, but no longer than `budget`.
-fn dial_all(address: Ipv4Addr, ports: &[u16], budget: Duration) -> Vec<Dial> {
-    let began = Instant::now();
-    let mut done: Vec<Option<Dial>> = Vec::new();
-    let mut waiting: Vec<(usize, ConnectSocket, Instant)> = Vec::new();
-    for (index, port) in ports.iter().enumerate() {
-        let target = SocketAddrV4::new(address, *port);
-        let dialled = Instant::now();
-        done.push(None);
-        match ConnectSocket::dial(target) {
-            Ok(socket) => waiting.push((index, socket, dialled)),
-            Err(errno) => done[index] = Some(failed(target, errno, dialled.elapsed())),
+impl Greeted {
+    fn to_object(&self) -> String {
+        let mut answer = String::new();
+        for byte in &self.answer {
+            let _ = write!(answer, "{byte:02x}");
         }
+        format!(
+            "{{\"greeting\":\"{}\",\"acknowledged\":{},\"answer\":\"{answer}\",\"kind\":{},\"closed\":{},\
+             \"errno\":{},\"elapsed_us\":{},\"icmp\":{}}}",
+            self.greeting.name(),
+            self.acknowledged,
+            self.kind.map_or_else(|| "null".to_owned(), |kind| format!("\"{}\"", kind.name())),
+            self.closed,
+            self.errno,
+            self.elapsed.as_micros(),
+            icmp(&self.queue),
+        )
     }
-    while !waiting.is_empty() {
-        let left = budget.saturating_sub(began.elapsed());
-        let ready = sys::wait_writable(waiting.iter().map(|(_, socket, _)| socket), left);
-        let late = left.is_zero();
-        let mut still = Vec::new();
-        for (position, (index, socket, dialled)) in waiting.into_iter().enumerate() {
-            let answered = ready.get(position).copied().unwrap_or(false);
-            if !answered && !late {
-                still.push((index, socket, dialled));
+}
+
+/// A list of queued errors.
+fn icmp(queue: &[QueuedError]) -> String {
+    let entry = |queued: &QueuedError| {
+        format!(
+            "{{\"errno\":{},\"origin\":{},\"type\":{},\"code\":{},\"offender\":{}}}",
+            queued.errno,
+            queued.origin,
+            queued.kind,
+            queued.code,
+            queued.offender.map_or_else(|| "null".to_owned(), |offender| format!("\"{offender}\"")),
+        )
+    };
+    format!("[{}]", queue.iter().map(entry).collect::<Vec<_>>().join(","))
+}
+
+/// Dials and greets every port of `address` at the same time. The second value are connections to keep open.
+fn dial_all(address: Ipv4Addr, order: &Order, began: Instant) -> (Vec<Dial>, Vec<ConnectSocket>) {
+    let start = |(port, protocol): &(u16, Protocol)| {
+        Job::start(SocketAddrV4::new(address, *port), *protocol, order.connect)
+    };
+    let mut jobs: Vec<Job> = order.ports.iter().map(start).collect();
+    run(&mut jobs, address, order.total.saturating_sub(began.elapsed()), false);
+    let refusals = jobs.iter().filter(|job| job.was_refused_by_icmp()).count();
+    let (mut dials, mut held) = (Vec::new(), Vec::new());
+    for job in jobs {
+        let (dial, socket) = job.finish();
+        dials.push(dial);
+        held.extend(socket);
+    }
+    if refusals > 0 {
+        for (dial, (port, protocol)) in dials.iter_mut().zip(&order.ports).filter(|(dial, _)| dial.timed_out)
+        {
+            // One at a time, each when the next answer is allowed.
+            if order.total.saturating_sub(began.elapsed()) < ICMP_INTERVAL + ICMP_PATIENCE {
+                dial.limited = true;
                 continue;
             }
-            let elapsed = dialled.elapsed();
-            // In this order: emptying the error queue clears the socket's pending error.
-            let tcp = socket.tcp_state();
-            let local = socket.local();
-            let pending = if answered { socket.take_error() } else { 0 };
-            let queue = socket.error_queue();
-            let errno = if answered { verified(pending, tcp, &queue) } else { 0 };
-            let target = SocketAddrV4::new(address, ports[index]);
-            done[index] = Some(Dial { target, local, errno, timed_out: !answered, elapsed, queue, tcp });
+            // The peer's kernel counts the time; nothing tells when it is over.
+            sys::wait(&[], ICMP_INTERVAL);
+            let mut again = [Job::start(SocketAddrV4::new(address, *port), *protocol, ICMP_PATIENCE)];
+            run(&mut again, address, ICMP_PATIENCE, true);
+            let [again] = again;
+            if again.was_refused_by_icmp() {
+                let elapsed = dial.elapsed;
+                *dial = again.finish().0;
+                dial.elapsed = elapsed;
+            }
         }
-        waiting = still;
     }
-    done.into_iter().flatten().collect()
+    (dials, held)
 }
 
-/// The errno of an answered connect. "No error" counts only for a socket that has left the states before and after a
-/// connection: nothing may look connected because an error got lost.
-fn verified(pending: i32, tcp: Option<TcpState>, queue: &[QueuedError]) -> i32 {
-    let unconnected = tcp.is_none_or(|tcp| matches!(tcp.state, sys::TCP_SYN_SENT | sys::TCP_CLOSE));
-    if pending != 0 || !unconnected {
-        return pending;
+/// Takes every job to its end, or all of them to the end of `budget`.
+fn run(jobs: &mut [Job], address: Ipv4Addr, budget: Duration, refusals: bool) {
+    let began = Instant::now();
+    while jobs.iter().any(|job| !job.is_done()) {
+        let left = budget.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            return;
+        }
+        let next = jobs.iter().map(Job::next).min().unwrap_or(left).min(left);
+        let waits: Vec<Vec<_>> = jobs.iter().map(Job::waits).collect();
+        let ready = sys::wait(&waits.concat(), next);
+        let counts: Vec<usize> = waits.iter().map(Vec::len).collect();
+        drop(waits);
+        let around = Surroundings {
+            neighbour: arp().iter().any(|entry| entry.address == address.to_string() && entry.complete),
+            refusals: refusals || jobs.iter().any(Job::was_refused_by_icmp),
+        };
+        let mut rest = ready.as_slice();
+        for (job, count) in jobs.iter_mut().zip(counts) {
+            let (own, others) = rest.split_at(count.min(rest.len()));
+            job.advance(own, around);
+            rest = others;
+        }
     }
-    queue
-        .first()
-        .and_then(|queued| i32::try_from(queued.errno).ok())
-        .filter(|errno| *errno != 0)
-        .unwrap_or(sys::ENOTCONN)
 }
 
-fn failed(target: SocketAddrV4, errno: i32, elapsed: Duration) -> Dial {
-    Dial { target, local: None, errno, timed_out: false, elapsed, queue: Vec::new(), tcp: None }
+/// An entry of the ARP table.
+struct Neighbour {
+    address: String,
+    complete: bool,
+    device: String,
 }
 
 /// The ARP table. Its format is a heading, then `IP, HW type, flags, HW address, mask, device`; flag 0x2 is ATF_COM,
 /// "the hardware address is known" (include/uapi/linux/if_arp.h).
-fn neighbours() -> String {
+fn arp() -> Vec<Neighbour> {
     let table = std::fs::read_to_string("/proc/net/arp").unwrap_or_default();
-    let mut lines = String::new();
-    for line in table.lines().skip(1) {
+    let entry = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let [address, _, flags, _, _, device, ..] = words.as_slice() else { continue };
+        let [address, _, flags, _, _, device, ..] = words.as_slice() else { return None };
         let flags = u32::from_str_radix(flags.trim_start_matches("0x"), 16).unwrap_or(0);
+        Some(Neighbour {
+            address: (*address).to_owned(),
+            complete: flags & 0x2 != 0,
+            device: (*device).to_owned(),
+        })
+    };
+    table.lines().skip(1).filter_map(entry).collect()
+}
+
+fn neighbour_lines() -> String {
+    let mut lines = String::new();
+    for entry in arp() {
         let _ = writeln!(
             lines,
             "{{\"fact\":\"neighbour\",\"address\":{},\"complete\":{},\"device\":{}}}",
-            quote(address),
-            flags & 0x2 != 0,
-            quote(device),
+            quote(&entry.address),
+            entry.complete,
+            quote(&entry.device),
         );
     }
     lines
@@ -287,54 +363,4 @@ fn quote(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hosts_file_gives_every_address_of_an_alias() {
-        let hosts = "127.0.0.1 localhost\n172.18.0.1\thost.docker.internal\n172.18.0.1 host.openshell.internal # ours\n\
-                     # 10.0.0.1 host.openshell.internal\nfd00::1 other host.openshell.internal\n";
-        let addresses = hosts_entries(hosts, "Host.OpenShell.Internal");
-        assert_eq!(addresses, ["172.18.0.1".parse::<IpAddr>().unwrap(), "fd00::1".parse().unwrap()]);
-        assert!(hosts_entries(hosts, "openshell.internal").is_empty());
-    }
-
-    #[test]
-    fn control_characters_and_quotes_are_escaped() {
-        assert_eq!(quote("a\"b\\c\n"), "\"a\\\"b\\\\c\\u000a\"");
-    }
-
-    #[test]
-    fn a_listener_connects_and_a_closed_port_is_refused_in_one_call() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let open = listener.local_addr().unwrap().port();
-        let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let closed = gone.local_addr().unwrap().port();
-        drop(gone);
-        let dials = dial_all(Ipv4Addr::LOCALHOST, &[open, closed], Duration::from_secs(2));
-        assert_eq!((dials[0].errno, dials[0].timed_out), (0, false));
-        assert_eq!(dials[0].local, Some(Ipv4Addr::LOCALHOST));
-        assert_eq!(dials[0].tcp.unwrap().state, 1, "ESTABLISHED");
-        assert_eq!(sys::errno_name(dials[1].errno), "ECONNREFUSED");
-    }
-
-    #[test]
-    fn a_lost_error_never_looks_connected() {
-        let tcp = |state| Some(TcpState { state, retransmits: 0, rtt_us: 0 });
-        let unreachable = QueuedError { errno: 113, origin: 2, kind: 3, code: 1, offender: None };
-        assert_eq!(verified(0, tcp(1), &[]), 0, "ESTABLISHED");
-        assert_eq!(verified(0, tcp(8), &[]), 0, "CLOSE_WAIT: the service hung up at once");
-        assert_eq!(verified(0, tcp(sys::TCP_CLOSE), &[unreachable]), 113);
-        assert_eq!(verified(0, tcp(sys::TCP_CLOSE), &[]), sys::ENOTCONN);
-        assert_eq!(verified(0, None, &[]), sys::ENOTCONN);
-        assert_eq!(verified(111, tcp(sys::TCP_CLOSE), &[unreachable]), 111);
-    }
-
-    #[test]
-    fn an_order_needs_a_port() {
-        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        assert!(Order::parse(&words("alias 100 200 8080 11435")).is_some());
-        assert!(Order::parse(&words("alias 100 200")).is_none());
-        assert!(Order::parse(&words("alias 100 200 99999")).is_none());
-    }
-}
+mod tests;

@@ -24,14 +24,25 @@ const IPPROTO_TCP: c_int = 6;
 const TCP_INFO: c_int = 11;
 const MSG_DONTWAIT: c_int = 0x40;
 const MSG_ERRQUEUE: c_int = 0x2000;
+const MSG_NOSIGNAL: c_int = 0x4000;
+const SHUT_WR: c_int = 1;
+const POLLIN: i16 = 0x1;
 const POLLOUT: i16 = 0x4;
 const POLLERR: i16 = 0x8;
 const POLLHUP: i16 = 0x10;
 const EINPROGRESS: i32 = 115;
+/// Nothing to read yet.
+pub(crate) const EAGAIN: i32 = 11;
+/// The peer ended a connection that was there.
+pub(crate) const ECONNRESET: i32 = 104;
 /// The errno of a socket that has no peer.
 pub(crate) const ENOTCONN: i32 = 107;
-/// Waiting for the answer to a SYN (include/net/tcp_states.h).
+/// A connection, in both directions (include/net/tcp_states.h).
+pub(crate) const TCP_ESTABLISHED: u8 = 1;
+/// Waiting for the answer to a SYN.
 pub(crate) const TCP_SYN_SENT: u8 = 2;
+/// Our FIN has not been acknowledged.
+pub(crate) const TCP_FIN_WAIT1: u8 = 4;
 /// No connection, or none any more.
 pub(crate) const TCP_CLOSE: u8 = 7;
 
@@ -82,6 +93,9 @@ unsafe extern "C" {
     fn getsockname(fd: c_int, address: *mut SockAddrIn, length: *mut u32) -> c_int;
     fn poll(fds: *mut PollFd, count: u64, timeout_ms: c_int) -> c_int;
     fn recvmsg(fd: c_int, message: *mut MsgHdr, flags: c_int) -> isize;
+    fn send(fd: c_int, data: *const c_void, length: usize, flags: c_int) -> isize;
+    fn recv(fd: c_int, data: *mut c_void, length: usize, flags: c_int) -> isize;
+    fn shutdown(fd: c_int, how: c_int) -> c_int;
 }
 
 /// An error that the kernel queued for a socket: `struct sock_extended_err` and who sent it.
@@ -106,6 +120,8 @@ pub(crate) struct TcpState {
     pub(crate) state: u8,
     /// Retransmissions of the current segment: SYNs that stayed without an answer.
     pub(crate) retransmits: u8,
+    /// Segments that were sent and not acknowledged, a FIN included.
+    pub(crate) unacked: u32,
     /// Smoothed round-trip time in microseconds.
     pub(crate) rtt_us: u32,
 }
@@ -165,19 +181,45 @@ impl ConnectSocket {
         if status < 0 { last_errno() } else { errno }
     }
 
-    /// The address that the kernel chose as the source.
-    pub(crate) fn local(&self) -> Option<Ipv4Addr> {
+    /// The address and the port that the kernel chose as the source.
+    pub(crate) fn local(&self) -> Option<SocketAddrV4> {
         let mut address = SockAddrIn::default();
         let mut length = size_of::<SockAddrIn>() as u32;
         // SAFETY: the address is a live sockaddr_in of `length` bytes.
         let status = unsafe { getsockname(self.fd.as_raw_fd(), &raw mut address, &raw mut length) };
         let local = Ipv4Addr::from(address.address);
-        (status == 0 && !local.is_unspecified()).then_some(local)
+        (status == 0 && !local.is_unspecified())
+            .then_some(SocketAddrV4::new(local, u16::from_be(address.port)))
+    }
+
+    /// Writes what fits into an empty send buffer at once: all of a greeting does. An error is the errno.
+    pub(crate) fn send(&self, data: &[u8]) -> Result<(), i32> {
+        // SAFETY: the data is live and `len` bytes long.
+        let status = unsafe {
+            send(self.fd.as_raw_fd(), data.as_ptr().cast(), data.len(), MSG_DONTWAIT | MSG_NOSIGNAL)
+        };
+        if usize::try_from(status) == Ok(data.len()) { Ok(()) } else { Err(last_errno()) }
+    }
+
+    /// Reads what there is, at most the buffer's length; 0 is the peer's end. An error is the errno, [`EAGAIN`] when
+    /// there is nothing yet.
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> Result<usize, i32> {
+        // SAFETY: the buffer is live and `len` bytes long.
+        let status =
+            unsafe { recv(self.fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), MSG_DONTWAIT) };
+        usize::try_from(status).map_err(|_| last_errno())
+    }
+
+    /// Ends our direction: a FIN, which the peer's kernel acknowledges.
+    pub(crate) fn finish(&self) {
+        // SAFETY: takes two integers. It fails only for a connection that has ended already.
+        unsafe { shutdown(self.fd.as_raw_fd(), SHUT_WR) };
     }
 
     /// `TCP_INFO`, where the kernel gives it.
     pub(crate) fn tcp_state(&self) -> Option<TcpState> {
-        // struct tcp_info begins with eight bytes (state, ca_state, retransmits, …) and has tcpi_rtt at byte 68.
+        // struct tcp_info begins with eight bytes (state, ca_state, retransmits, …) and has tcpi_unacked at byte 24 and
+        // tcpi_rtt at byte 68.
         let mut info = [0u8; 104];
         let mut length = info.len() as u32;
         // SAFETY: the buffer is live and `length` bytes long; the kernel writes no more than that.
@@ -187,8 +229,8 @@ impl ConnectSocket {
         if status < 0 || (length as usize) < 72 {
             return None;
         }
-        let rtt_us = u32::from_ne_bytes([info[68], info[69], info[70], info[71]]);
-        Some(TcpState { state: info[0], retransmits: info[2], rtt_us })
+        let word = |at: usize| u32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
+        Some(TcpState { state: info[0], retransmits: info[2], unacked: word(24), rtt_us: word(68) })
     }
 
     /// Empties the error queue.
@@ -257,18 +299,45 @@ fn extended_error(data: &[u8]) -> Option<QueuedError> {
     })
 }
 
-/// Waits until a socket has an answer or `budget` has passed, and says for each whether it has one.
-pub(crate) fn wait_writable<'a>(
-    sockets: impl Iterator<Item = &'a ConnectSocket>,
-    budget: Duration,
-) -> Vec<bool> {
-    let mut fds: Vec<PollFd> =
-        sockets.map(|socket| PollFd { fd: socket.fd.as_raw_fd(), events: POLLOUT, revents: 0 }).collect();
+/// What a socket is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// The end of a connect.
+    Connected,
+    /// Bytes, or the peer's end.
+    Bytes,
+}
+
+/// Waits until a socket has what is wanted of it or `budget` has passed, and says for each whether it has.
+pub(crate) fn wait(sockets: &[(&ConnectSocket, Wanted)], budget: Duration) -> Vec<bool> {
+    let entry = |(socket, wanted): &(&ConnectSocket, Wanted)| PollFd {
+        fd: socket.fd.as_raw_fd(),
+        events: if *wanted == Wanted::Connected { POLLOUT } else { POLLIN },
+        revents: 0,
+    };
+    poll_all(&mut sockets.iter().map(entry).collect::<Vec<_>>(), budget)
+}
+
+/// Waits until standard input has ended, but no longer than `budget`.
+pub(crate) fn wait_for_end_of_input(budget: Duration) {
+    use std::io::Read as _;
+    let began = std::time::Instant::now();
+    let mut buffer = [0u8; 64];
+    loop {
+        let left = budget.saturating_sub(began.elapsed());
+        let ready = poll_all(&mut [PollFd { fd: 0, events: POLLIN, revents: 0 }], left);
+        if left.is_zero() || ready == [true] && !matches!(std::io::stdin().read(&mut buffer), Ok(1..)) {
+            return;
+        }
+    }
+}
+
+fn poll_all(fds: &mut [PollFd], budget: Duration) -> Vec<bool> {
     // Rounded up, so that the caller's budget is spent when poll returns with nothing.
     let timeout = c_int::try_from(budget.as_micros().div_ceil(1000)).unwrap_or(c_int::MAX);
     // SAFETY: the array is live and `len` entries long.
     let status = unsafe { poll(fds.as_mut_ptr(), fds.len() as u64, timeout) };
-    fds.iter().map(|fd| status > 0 && fd.revents & (POLLOUT | POLLERR | POLLHUP) != 0).collect()
+    fds.iter().map(|fd| status > 0 && fd.revents & (fd.events | POLLERR | POLLHUP) != 0).collect()
 }
 
 /// The symbol of an errno that a connect can end with.
@@ -276,9 +345,11 @@ pub(crate) fn errno_name(errno: i32) -> &'static str {
     match errno {
         0 => "OK",
         1 => "EPERM",
+        11 => "EAGAIN",
         13 => "EACCES",
         22 => "EINVAL",
         24 => "EMFILE",
+        32 => "EPIPE",
         92 => "ENOPROTOOPT",
         93 => "EPROTONOSUPPORT",
         97 => "EAFNOSUPPORT",

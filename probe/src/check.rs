@@ -1,20 +1,22 @@
 //! The check itself: gather the evidence, in the order that makes it proof.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::time::Duration;
 
 use crate::deadline::Deadline;
+use crate::dial::{Dial, Outcome};
 use crate::engine::{
     DockerEngine, Endpoint, Engine, EngineError, EngineInfo, Environment, NetworkFacts, discover,
 };
 use crate::evidence::{Evidence, PortEvidence, Trouble};
 use crate::image::{self, ImageError};
 use crate::interrupt::Interrupt;
-use crate::listeners::{self, Listener};
+use crate::listeners::{self, HostSide, Listener};
+use crate::return_path::ReturnPath;
 use crate::route::{DEFAULT_NETWORK, OPENSHELL_ALIAS, Route};
 use crate::sanitize::sanitize;
 use crate::standpoint::Standpoint;
-use crate::target::Target;
+use crate::target::{Protocol, Target};
 use crate::vantage::container::{self, Order};
 use crate::vantage::{Neighbour, host};
 
@@ -33,6 +35,8 @@ pub struct Request {
     pub deadline: Duration,
     /// OpenShell's setting `host_gateway_ip`.
     pub host_gateway_ip: Option<Ipv4Addr>,
+    /// Where nothing listens, listen for the time of the dial.
+    pub stand_in: bool,
     /// `--host`.
     pub host: Option<String>,
     /// What the environment says about engines.
@@ -55,6 +59,7 @@ impl Default for Request {
             timeout: DEFAULT_TIMEOUT,
             deadline: DEFAULT_DEADLINE,
             host_gateway_ip: None,
+            stand_in: false,
             host: None,
             environment: Environment::current(),
         }
@@ -116,11 +121,23 @@ pub async fn observe(
         port.listeners_before = of_port(before.as_deref(), port.target.port);
     }
     let here = matches!(evidence.standpoint, Some(Standpoint::EngineHost { .. }));
+    let stand_ins = match route.address().filter(|_| here && !engine.is_rehearsal()) {
+        Some(address) if request.stand_in => stand_in(&mut evidence, address, &mut warnings),
+        None if request.stand_in => {
+            warnings.push("--stand-in needs the engine's own host: nothing was opened".to_owned());
+            Vec::new()
+        }
+        _ => Vec::new(),
+    };
     let unused = |port: &&PortEvidence| {
         here && !port.target.required && port.listeners_before.as_ref().is_some_and(Vec::is_empty)
     };
-    let ports: Vec<u16> =
-        evidence.ports.iter().filter(|port| !unused(port)).map(|port| port.target.port).collect();
+    let ports: Vec<(u16, Protocol)> = evidence
+        .ports
+        .iter()
+        .filter(|port| !unused(port))
+        .map(|port| (port.target.port, port.protocol()))
+        .collect();
     if ports.is_empty() {
         second_look(&mut evidence, listeners::read().ok().as_deref());
         return Checked { evidence, warnings };
@@ -148,25 +165,48 @@ pub async fn observe(
         deadline: deadline.left(),
     };
     let spec = order.container(&info);
-    let from_sandbox = container::run(engine, &spec, interrupt, || listeners::read().ok());
+    let bridge = match &evidence.standpoint {
+        Some(Standpoint::EngineHost { interface, .. }) => Some(interface.clone()),
+        _ => None,
+    };
+    let from_sandbox = container::run(engine, &spec, interrupt, |output| {
+        let dials = output.map_or(&[][..], |output| &output.dials);
+        AtTheEnd {
+            table: listeners::read().ok(),
+            sides: if here { dials.iter().filter_map(side).collect() } else { Vec::new() },
+            return_path: bridge.as_deref().and_then(|bridge| way_back(dials, bridge)),
+        }
+    });
     let from_host = async {
         match (here, route.address()) {
             (true, Some(address)) if !engine.is_rehearsal() => {
+                let ports: Vec<u16> = ports.iter().map(|(port, _)| *port).collect();
                 host::dial_all(address, &ports, request.timeout).await
             }
             _ => Vec::new(),
         }
     };
     let (run, host_dials) = tokio::join!(from_sandbox, from_host);
+    drop(stand_ins);
     warnings.extend(run.left.map(|error| error.to_string()));
-    second_look(&mut evidence, run.after.as_deref());
+    second_look(&mut evidence, run.after.table.as_deref());
+    evidence.return_path = run.after.return_path;
     match run.output {
         Ok(output) => {
             let hop = next_hop(route, &network, &output.neighbours);
             for port in &mut evidence.ports {
-                let own = |dial: &&crate::dial::Dial| dial.port == port.target.port;
+                let own = |dial: &&Dial| dial.port == port.target.port;
                 port.sandbox = output.dials.iter().find(own).cloned();
                 port.host = host_dials.iter().find(own).cloned();
+                let side = run.after.sides.iter().find(|(of, _)| *of == port.target.port);
+                port.host_side = side.map(|(_, side)| *side);
+                let failed = port.sandbox.as_ref().is_some_and(|dial| dial.outcome != Outcome::Connected);
+                if port.ends_elsewhere() || here && failed {
+                    match engine.publishers(port.target.port).await {
+                        Ok(names) => port.published_by = names,
+                        Err(error) => warnings.push(error.to_string()),
+                    }
+                }
             }
             evidence.next_hop = hop;
             evidence.resolution = Some(output.resolution);
@@ -174,6 +214,53 @@ pub async fn observe(
         Err(trouble) => evidence.trouble = Some(trouble),
     }
     Checked { evidence, warnings }
+}
+
+/// Listens on `address` for each target that nothing listens for, as its service would. A port that is taken anywhere is
+/// left alone.
+fn stand_in(evidence: &mut Evidence, address: Ipv4Addr, warnings: &mut Vec<String>) -> Vec<TcpListener> {
+    let mut opened = Vec::new();
+    for port in &mut evidence.ports {
+        if !port.listeners_before.as_ref().is_some_and(Vec::is_empty) {
+            continue;
+        }
+        match TcpListener::bind((address, port.target.port)) {
+            Ok(listener) => {
+                opened.push(listener);
+                port.stand_in = true;
+            }
+            Err(error) => {
+                warnings.push(format!("no stand-in on {address}:{}: {error}", port.target.port));
+            }
+        }
+    }
+    let table = listeners::read().ok();
+    for port in evidence.ports.iter_mut().filter(|port| port.stand_in) {
+        port.listeners_before = of_port(table.as_deref(), port.target.port);
+    }
+    opened
+}
+
+/// What is read while the dialer still holds its connections.
+struct AtTheEnd {
+    table: Option<Vec<Listener>>,
+    sides: Vec<(u16, HostSide)>,
+    return_path: Option<ReturnPath>,
+}
+
+/// What this host has of a dial's connection: of the one that is held, or of the one that was never answered.
+fn side(dial: &Dial) -> Option<(u16, HostSide)> {
+    let port = match dial.outcome {
+        Outcome::Connected => dial.held?,
+        _ => dial.local_port?,
+    };
+    let local = SocketAddrV4::new(dial.address, dial.port);
+    let side = listeners::host_side(local, SocketAddrV4::new(dial.local?, port)).ok()?;
+    Some((dial.port, side))
+}
+
+fn way_back(dials: &[Dial], bridge: &str) -> Option<ReturnPath> {
+    ReturnPath::find(dials.iter().find_map(|dial| dial.local)?, bridge)
 }
 
 /// The engine's answers to everything that can be asked at once.
@@ -229,6 +316,9 @@ fn unseen(request: &Request) -> Vec<PortEvidence> {
         target: target.clone(),
         sandbox: None,
         host: None,
+        stand_in: false,
+        host_side: None,
+        published_by: Vec::new(),
         listeners_before: None,
         listeners_after: None,
     };

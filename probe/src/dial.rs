@@ -14,6 +14,9 @@ pub struct Dial {
     pub port: u16,
     /// The source address that the kernel chose.
     pub local: Option<Ipv4Addr>,
+    /// And the source port.
+    #[serde(default)]
+    pub local_port: Option<u16>,
     /// How it ended.
     pub outcome: Outcome,
     /// Microseconds from the call to the end.
@@ -22,6 +25,73 @@ pub struct Dial {
     pub icmp: Vec<Icmp>,
     /// What TCP knew at the end.
     pub tcp: Option<TcpState>,
+    /// SYNs that stayed without an answer, over all sockets of the dial.
+    #[serde(default)]
+    pub unanswered: u32,
+    /// Sockets that sent them.
+    #[serde(default)]
+    pub sockets: u32,
+    /// Other ports were refused by ICMP, which the host sends only so often: silence may be a refusal that was held back.
+    #[serde(default)]
+    pub limited: bool,
+    /// What was said after the handshake, and what came back.
+    #[serde(default)]
+    pub greetings: Vec<Greeted>,
+    /// The source port of a connection that was open when the host was asked about it.
+    #[serde(default)]
+    pub held: Option<u16>,
+}
+
+/// A greeting and what came back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Greeted {
+    /// What was said.
+    pub greeting: Greeting,
+    /// The peer's kernel acknowledged it.
+    pub acknowledged: bool,
+    /// The first bytes of the answer, in hexadecimal.
+    pub answer: String,
+    /// What they are an answer of; `None` when none came, or too little of one.
+    pub kind: Option<Answer>,
+    /// The peer ended the connection.
+    pub closed: bool,
+    /// 0, or what the socket failed with.
+    pub errno: i32,
+    /// Microseconds.
+    pub elapsed_us: u64,
+    /// ICMP messages that the kernel kept for the connection.
+    pub icmp: Vec<Icmp>,
+}
+
+/// The first bytes that are sent to a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Greeting {
+    /// A TLS ClientHello.
+    Tls,
+    /// The HTTP/2 preface.
+    Http2,
+    /// An HTTP/1.1 request.
+    Http1,
+    /// Only the connection's end, which the peer's kernel acknowledges.
+    Fin,
+}
+
+/// What an answer is, by its first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// A TLS handshake or alert.
+    Tls,
+    /// HTTP/2 frames.
+    Http2,
+    /// An HTTP/1 status line.
+    Http1,
+    /// A whole answer of something else.
+    Other,
 }
 
 /// How a connect ended.
@@ -88,18 +158,26 @@ impl Dial {
     /// Whether the kernel has repeated the SYN at least once.
     #[must_use]
     pub fn was_repeated(&self) -> bool {
-        self.tcp.is_some_and(|tcp| tcp.retransmits > 0)
+        self.tcp.is_some_and(|tcp| tcp.retransmits > 0) || self.unanswered > self.sockets
+    }
+
+    /// The ICMP refusal that met a greeting, if one did.
+    #[must_use]
+    pub fn late_refusal(&self) -> Option<&Icmp> {
+        self.greetings.iter().flat_map(|greeted| &greeted.icmp).find(|icmp| self.is_refusal(icmp))
     }
 
     /// The ICMP refusal that another machine sent, if one did. The kernel's own notice that an address cannot be
     /// resolved has the dialler's address as its offender and is none.
     #[must_use]
     pub fn refusal(&self) -> Option<&Icmp> {
-        self.icmp.iter().find(|icmp| {
-            icmp.origin == ORIGIN_ICMP
-                && icmp.kind == UNREACHABLE
-                && icmp.offender.is_some_and(|offender| Some(offender) != self.local.map(IpAddr::V4))
-        })
+        self.icmp.iter().find(|icmp| self.is_refusal(icmp))
+    }
+
+    fn is_refusal(&self, icmp: &Icmp) -> bool {
+        icmp.origin == ORIGIN_ICMP
+            && icmp.kind == UNREACHABLE
+            && icmp.offender.is_some_and(|offender| Some(offender) != self.local.map(IpAddr::V4))
     }
 
     /// Whether the kernel gave up finding the next hop: EHOSTUNREACH that nobody else sent.

@@ -35,7 +35,9 @@ pub trait Engine: Sync {
     fn create(&self, spec: &ContainerSpec) -> impl Future<Output = Result<String, EngineError>> + Send;
     /// Starts a created container and returns what it writes to standard output until a line equals `last_line`, or
     /// the output ends.
-    fn run(&self, id: &str, last_line: &str) -> impl Future<Output = Result<String, EngineError>> + Send;
+    fn run(&self, id: &str, last_line: &str) -> impl Future<Output = Result<Spoken, EngineError>> + Send;
+    /// The names of the running containers that the host's TCP `port` is published for.
+    fn publishers(&self, port: u16) -> impl Future<Output = Result<Vec<String>, EngineError>> + Send;
     /// Waits until the engine has removed a container that ends by itself, by id; `false` when it takes too long.
     fn gone(&self, id: &str) -> impl Future<Output = bool> + Send;
     /// Removes a container, running or not, by id or name, and returns when it is gone. A container that is already
@@ -55,6 +57,14 @@ pub trait Engine: Sync {
     ) -> impl Future<Output = Result<Vec<String>, EngineError>> + Send;
     /// Removes an image by id; `false` when a container still uses it.
     fn remove_image(&self, id: &str) -> impl Future<Output = Result<bool, EngineError>> + Send;
+}
+
+/// What a container wrote, and its standard input, which ends when this is dropped.
+pub struct Spoken {
+    /// The text.
+    pub text: String,
+    /// Held open.
+    pub input: Box<dyn std::any::Any + Send>,
 }
 
 /// What an engine says of itself, reduced to what decides something here.

@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use crate::dial::Dial;
 use crate::engine::{Endpoint, EngineError, EngineInfo, EngineTrouble, NetworkFacts};
 use crate::image::ImageError;
-use crate::listeners::Listener;
+use crate::listeners::{HostSide, Listener};
+use crate::return_path::ReturnPath;
 use crate::route::{Route, RouteError};
 use crate::standpoint::Standpoint;
-use crate::target::Target;
+use crate::target::{Protocol, Target};
 use crate::vantage::{Neighbour, ProtocolError, Resolution};
 
 /// Everything that was observed. What is `None` was not reached.
@@ -29,6 +30,9 @@ pub struct Evidence {
     pub resolution: Option<Resolution>,
     /// The container's next hop towards the target.
     pub next_hop: Option<Neighbour>,
+    /// This host's way back to the container.
+    #[serde(default)]
+    pub return_path: Option<ReturnPath>,
     /// The targets, in the order they were named.
     pub ports: Vec<PortEvidence>,
     /// What kept the probe from looking further.
@@ -46,10 +50,34 @@ pub struct PortEvidence {
     pub sandbox: Option<Dial>,
     /// The host's own dial to the same address, which only corroborates.
     pub host: Option<Dial>,
+    /// Nothing listened, and the probe did for the time of the dial.
+    #[serde(default)]
+    pub stand_in: bool,
+    /// What this host has of the sandbox's connection; `None` where it was not looked for.
+    #[serde(default)]
+    pub host_side: Option<HostSide>,
+    /// Containers that the engine says the port is published for, where the connection does not end here.
+    #[serde(default)]
+    pub published_by: Vec<String>,
     /// The listeners of the port before the dials, `None` when the table could not be read.
     pub listeners_before: Option<Vec<Listener>>,
     /// The listeners of the port after the dials.
     pub listeners_after: Option<Vec<Listener>>,
+}
+
+impl PortEvidence {
+    /// What is spoken to the target: to a stand-in nothing, because it answers nothing.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        if self.stand_in { Protocol::Tcp } else { self.target.protocol }
+    }
+
+    /// Whether the sandbox holds a connection that no socket of this host has: something took it elsewhere.
+    #[must_use]
+    pub fn ends_elsewhere(&self) -> bool {
+        let held = self.sandbox.as_ref().is_some_and(|dial| dial.held.is_some());
+        held && self.host_side == Some(HostSide::Absent)
+    }
 }
 
 /// What kept the probe from looking.

@@ -39,6 +39,7 @@ mod listeners;
 mod preflight;
 mod remedy;
 mod report;
+mod return_path;
 mod route;
 mod sanitize;
 mod standpoint;
@@ -49,26 +50,27 @@ mod verdict;
 pub use check::{Checked, DEFAULT_DEADLINE, DEFAULT_TIMEOUT, Request, check, observe};
 pub use clean::{Cleaned, clean};
 pub use deadline::Deadline;
-pub use dial::{Dial, Icmp, Outcome, TcpState};
+pub use dial::{Answer, Dial, Greeted, Greeting, Icmp, Outcome, TcpState};
 pub use engine::{
     ChosenBy, ContainerSpec, Discovery, DockerEngine, DryRun, Endpoint, Engine, EngineError, EngineInfo,
-    EngineTrouble, Environment, ImageFacts, IpamEntry, LabelledContainer, NetworkFacts, discover,
+    EngineTrouble, Environment, ImageFacts, IpamEntry, LabelledContainer, NetworkFacts, Spoken, discover,
 };
 pub use evidence::{Evidence, PortEvidence, Trouble};
 pub use firewall::{Firewall, Tool, detect as detect_firewall};
 pub use image::{ImageError, OWNER, OWNER_LABEL, carried as carried_image};
 pub use interrupt::Interrupt;
-pub use listeners::{Listener, Listening, TableError, read as read_listeners};
+pub use listeners::{HostSide, Listener, Listening, TableError, host_side, read as read_listeners};
 pub use preflight::{
     Decision, Gate, HOST_GATEWAY_ATTEMPTS, LifecyclePath, PREFLIGHT_DEADLINE, Preflight, is_wsl,
 };
 pub use remedy::Remedy;
 pub use report::{BUILD_ID, Report, SCHEMA, SCHEMA_VERSION, TargetReport, VERSION, judge, needs_firewall};
+pub use return_path::ReturnPath;
 pub use route::{DEFAULT_NETWORK, DOCKER_ALIAS, OPENSHELL_ALIAS, Route, RouteError, bridge_gateway};
 pub use sanitize::{MAX_FOREIGN_TEXT, sanitize};
 pub use standpoint::Standpoint;
-pub use target::{PortSpec, Target, TargetError};
+pub use target::{PortSpec, Protocol, Target, TargetError};
 pub use vantage::container::{EXPIRES_LABEL, Order, RESOLVE_TIMEOUT, RUN_LABEL, Run, new_run, run, sweep};
 pub use vantage::host::dial_all;
 pub use vantage::{DialerOutput, Neighbour, ProtocolError, Resolution};
-pub use verdict::{Cause, Judgement, Verdict, decide};
+pub use verdict::{Cause, Confidence, Ground, Judgement, Verdict, decide, grounds};

@@ -39,6 +39,20 @@ impl Remedy {
         Some(Self::of(sudo.into_iter().chain(words)))
     }
 
+    /// The command that lets the answers from TCP `port` on `address` out to `subnet`. UFW lets answers out before any rule
+    /// of its own (`ufw-before-output` accepts what is established), so it is not UFW that drops them.
+    #[must_use]
+    pub fn answer(subnet: &str, address: Ipv4Addr, port: u16, root: bool) -> Option<Self> {
+        let subnet = ipv4_network(subnet)?;
+        let (address, port) = (address.to_string(), port.to_string());
+        let words = [
+            "iptables", "-I", "OUTPUT", "-s", &address, "-d", &subnet, "-p", "tcp", "--sport", &port, "-j",
+            "ACCEPT",
+        ];
+        let sudo = (!root).then_some("sudo");
+        Some(Self::of(sudo.into_iter().chain(words)))
+    }
+
     fn of<'a>(words: impl Iterator<Item = &'a str>) -> Self {
         let argv: Vec<String> = words.map(str::to_owned).collect();
         // Every word is made of letters, digits, '-', '.' and '/': no shell gives any of them a meaning.

@@ -13,10 +13,10 @@ use crate::firewall::{self, Firewall};
 use crate::preflight::Gate;
 use crate::remedy::Remedy;
 use crate::route::{Route, bridge_gateway};
-use crate::verdict::{Cause, Judgement, Verdict, decide};
+use crate::verdict::{Cause, Confidence, Ground, Judgement, Verdict, decide, grounds};
 
 /// Major and minor version of the JSON form.
-pub const SCHEMA_VERSION: &str = "1.1";
+pub const SCHEMA_VERSION: &str = "1.2";
 /// The JSON schema of [`Report`], as committed.
 pub const SCHEMA: &str = include_str!("../schema/report.v1.json");
 /// The release of this program.
@@ -70,6 +70,12 @@ pub struct TargetReport {
     pub verdict: Verdict,
     /// The reason; `ok` and `network_not_found` have none.
     pub cause: Option<Cause>,
+    /// How far the verdict and the cause may be trusted. Since 1.2.
+    #[serde(default)]
+    pub confidence: Confidence,
+    /// What they rest on, the deciding pieces last. Since 1.2.
+    #[serde(default)]
+    pub because: Vec<Ground>,
     /// The reason in plain words, on one line.
     pub summary: String,
     /// The command that opens the path, where a firewall is at fault.
@@ -135,16 +141,22 @@ fn answer(
         let Some(Route::BridgeGateway { address }) = evidence.route else { return None };
         // Sandboxes send from the subnet of the bridge, whatever address they dial.
         let subnet = network.subnet_of(bridge_gateway(network).ok()?)?;
+        if judgement.cause == Some(Cause::ReplyDropped) {
+            return Remedy::answer(subnet, address, port.target.port, root);
+        }
         Remedy::open(firewall.tool, subnet, address, port.target.port, root)
     });
     let mut hints: Vec<String> = remedy.iter().map(|remedy| remedy.text.clone()).collect();
     hints.extend(words::hints(evidence, port, judgement, root));
+    let (confidence, because) = grounds(evidence, port, judgement);
     TargetReport {
         port: port.target.port,
         label: port.target.label.clone(),
         required: port.target.required,
         verdict: judgement.verdict,
         cause: judgement.cause,
+        confidence,
+        because,
         summary: words::summary(evidence, port, judgement),
         remedy,
         hints,

@@ -5,15 +5,22 @@
 //! alias led to the expected address, the next hop answered ARP, and this process stands in the engine's host
 //! namespace. The order of the questions below is that proof.
 
+mod grounds;
+
+use std::net::Ipv4Addr;
+
+pub use grounds::{Confidence, Ground, grounds};
+
 use serde::{Deserialize, Serialize};
 
-use crate::dial::{Dial, Outcome};
+use crate::dial::{Answer, Dial, Greeted, Outcome};
 use crate::engine::EngineTrouble;
 use crate::evidence::{Evidence, PortEvidence, Trouble};
 use crate::image::ImageError;
-use crate::listeners::Listening;
+use crate::listeners::{HostSide, Listener, Listening};
 use crate::route::RouteError;
 use crate::standpoint::Standpoint;
+use crate::target::Protocol;
 
 /// The stable outer answer about a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,11 +28,11 @@ use crate::standpoint::Standpoint;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Verdict {
-    /// A sandbox can connect.
+    /// A sandbox reaches the service.
     Ok,
-    /// A sandbox cannot connect.
+    /// A sandbox cannot connect, or has no answer over the connection.
     TcpFailed,
-    /// A sandbox connects to something else than the service.
+    /// What a sandbox sends gets to something else than the service.
     WrongService,
     /// There is no network that a sandbox could join.
     NetworkNotFound,
@@ -45,6 +52,10 @@ pub enum Cause {
     Dropped,
     /// This host's firewall refuses the packets of sandboxes.
     Rejected,
+    /// The packets of sandboxes come in, and this host's firewall drops the answers.
+    ReplyDropped,
+    /// This host's route back to sandboxes leads elsewhere, so that their packets or the answers are lost.
+    ReversePath,
     /// Nothing listens on the port.
     NotListening,
     /// Something listens on the port, but not on the address that sandboxes dial.
@@ -53,6 +64,13 @@ pub enum Cause {
     ListenerChanged,
     /// The service does not accept, and its queue of connections is full.
     AcceptQueueFull,
+    /// The connection is there, and the service says nothing, or hangs up without a word.
+    Unresponsive,
+    /// What answers speaks another protocol than the service.
+    OtherProtocol,
+    /// The packets are taken to another place than this host's own service, such as a container that the port is published
+    /// for.
+    Redirected,
     /// The container could not reach the next hop at all.
     LinkDown,
     /// The container has no route to the address.
@@ -61,6 +79,8 @@ pub enum Cause {
     UnknownFromHere,
     /// The facts do not add up to one reason.
     Undetermined,
+    /// The facts contradict each other, or are too few to say whether a sandbox can connect.
+    Inconclusive,
     /// The alias does not resolve.
     NameResolution,
     /// The alias resolves to another address than OpenShell's route has.
@@ -95,7 +115,7 @@ impl Cause {
     /// Whether this blames a firewall.
     #[must_use]
     pub fn is_firewall(self) -> bool {
-        matches!(self, Self::Dropped | Self::Rejected)
+        matches!(self, Self::Dropped | Self::Rejected | Self::ReplyDropped)
     }
 }
 
@@ -115,6 +135,10 @@ impl Judgement {
 
     fn failed(cause: Cause) -> Self {
         Self { verdict: Verdict::TcpFailed, cause: Some(cause) }
+    }
+
+    fn wrong(cause: Cause) -> Self {
+        Self { verdict: Verdict::WrongService, cause: Some(cause) }
     }
 
     fn unavailable(cause: Cause) -> Self {
@@ -151,7 +175,7 @@ pub fn decide(evidence: &Evidence, port: &PortEvidence) -> Judgement {
         return Judgement::unavailable(Cause::ProbeFailed);
     };
     if dial.outcome == Outcome::Connected {
-        return Judgement::ok();
+        return connected(evidence, port, dial, index);
     }
     let Some(index) = index else {
         // Nothing of the port is to be seen here and a closed port answered there: it is most likely not in use.
@@ -159,13 +183,15 @@ pub fn decide(evidence: &Evidence, port: &PortEvidence) -> Judgement {
         let unused = closed && idle(port);
         return if unused { Judgement::not_running() } else { Judgement::failed(Cause::UnknownFromHere) };
     };
-    let listening =
-        Listening::between(port.listeners_before.as_deref(), port.listeners_after.as_deref(), dialled, index);
+    let listening = listening(port, dialled, index);
     if !port.target.required && listening == Listening::Nowhere {
         return Judgement::not_running();
     }
-    let neighbour = evidence.next_hop.as_ref().map(|hop| hop.complete);
-    Judgement::failed(seen_from_the_host(dial, port.host.as_ref(), &listening, neighbour))
+    match seen_from_the_host(evidence, port, dial, &listening) {
+        cause @ Cause::Inconclusive => Judgement::unavailable(cause),
+        cause @ Cause::Redirected => Judgement::wrong(cause),
+        cause => Judgement::failed(cause),
+    }
 }
 
 /// An optional target that nothing listens for.
@@ -174,23 +200,87 @@ fn idle(port: &PortEvidence) -> bool {
     !port.target.required && empty(&port.listeners_before) && empty(&port.listeners_after)
 }
 
-/// The cause of a failed dial, from inside the engine's host namespace. `neighbour` says whether the next hop answered
-/// ARP, `None` when the container's table has no entry for it.
-fn seen_from_the_host(
-    dial: &Dial,
-    host: Option<&Dial>,
-    listening: &Listening,
-    neighbour: Option<bool>,
-) -> Cause {
+fn listening(port: &PortEvidence, dialled: Ipv4Addr, bridge: u32) -> Listening {
+    Listening::between(port.listeners_before.as_deref(), port.listeners_after.as_deref(), dialled, bridge)
+}
+
+/// The handshake completed. What came after it says whether there is a service, and whether it is the right one; the
+/// doubt is the service's benefit wherever it answers at all.
+fn connected(evidence: &Evidence, port: &PortEvidence, dial: &Dial, bridge: Option<u32>) -> Judgement {
+    let listening = bridge.map(|index| listening(port, dial.address, index));
+    if port.ends_elsewhere() && listening.as_ref().is_some_and(|listening| redirected(port, dial, listening))
+    {
+        return Judgement::wrong(Cause::Redirected);
+    }
+    let met = |greeted: &Greeted| match port.protocol() {
+        Protocol::Grpc => matches!(greeted.kind, Some(Answer::Tls | Answer::Http2)),
+        Protocol::Http => greeted.kind == Some(Answer::Http1),
+        Protocol::Tcp => greeted.acknowledged,
+    };
+    let any = |wanted: &dyn Fn(&Greeted) -> bool| dial.greetings.iter().any(wanted);
+    if any(&met) {
+        return Judgement::ok();
+    }
+    if dial.greetings.is_empty() {
+        return Judgement::unavailable(Cause::ProbeFailed);
+    }
+    if any(&|greeted| greeted.kind.is_some()) {
+        return Judgement::wrong(Cause::OtherProtocol);
+    }
+    let Some(listening) = listening else {
+        // A forwarder takes the connection before it knows whether there is a service behind it.
+        let silent = any(&|greeted| greeted.acknowledged && !greeted.closed);
+        return Judgement::failed(if silent { Cause::Unresponsive } else { Cause::UnknownFromHere });
+    };
+    if any(&|greeted| greeted.acknowledged) {
+        return Judgement::failed(Cause::Unresponsive);
+    }
+    // Nothing after the handshake arrives: also where the kernel has no room for one more connection, because the last
+    // packet of the handshake is dropped then.
+    let complete = evidence.next_hop.as_ref().is_some_and(|hop| hop.complete);
+    Judgement::failed(match listening {
+        Listening::Proven { queue_full: true } => Cause::AcceptQueueFull,
+        Listening::Proven { queue_full: false } if complete && dial.late_refusal().is_some() => {
+            Cause::Rejected
+        }
+        Listening::Proven { queue_full: false } if complete => Cause::Dropped,
+        Listening::Changed => Cause::ListenerChanged,
+        _ => Cause::Undetermined,
+    })
+}
+
+/// Whether a connection that ends in another place than this host should have ended here. A container that the port is
+/// published for is a service's proper place, unless this host has a service of its own on the very address.
+fn redirected(port: &PortEvidence, dial: &Dial, listening: &Listening) -> bool {
+    let own = |listeners: &Option<Vec<Listener>>| {
+        listeners.iter().flatten().any(|listener| listener.address == dial.address)
+    };
+    match listening {
+        Listening::Unknown | Listening::Changed => false,
+        Listening::Proven { .. } => port.published_by.is_empty() || own(&port.listeners_before),
+        Listening::Elsewhere { .. } | Listening::Nowhere => port.published_by.is_empty(),
+    }
+}
+
+/// The cause of a failed dial, from inside the engine's host namespace.
+fn seen_from_the_host(evidence: &Evidence, port: &PortEvidence, dial: &Dial, listening: &Listening) -> Cause {
+    // Whether the next hop answered ARP, `None` when the container's table has no entry for it.
+    let neighbour = evidence.next_hop.as_ref().map(|hop| hop.complete);
     let answered = dial.refusal().is_some() || dial.outcome.is_error("ECONNREFUSED");
     if neighbour != Some(true) && !answered {
         return if dial.outcome.is_error("ENETUNREACH") {
             Cause::NoRoute
+        } else if neighbour == Some(false) && astray(evidence) {
+            // A host does not answer the ARP of an address that it would reach through another interface either.
+            Cause::ReversePath
         } else if neighbour == Some(false) {
             Cause::LinkDown
         } else {
             Cause::Undetermined
         };
+    }
+    if !port.published_by.is_empty() && *listening != Listening::Changed {
+        return Cause::Redirected;
     }
     match listening {
         Listening::Unknown => return Cause::Undetermined,
@@ -206,16 +296,42 @@ fn seen_from_the_host(
     if dial.refusal().is_some() {
         return Cause::Rejected;
     }
-    // The host's own dial is refused where the table shows a listener: the table and the world disagree, and no
-    // firewall is blamed on that. Its timeout says nothing, because the same rule may drop it.
-    let contradicted = host.is_some_and(|dial| dial.outcome.is_error("ECONNREFUSED"));
+    // A kernel does not refuse what one of its sockets listens for: a firewall does, and the same rule may refuse the
+    // host's own dial. But a refusal here and silence there are not one rule's doing, and no firewall is blamed on that.
+    // The host's timeout says nothing, because the same rule may drop it.
+    let contradicted = port.host.as_ref().is_some_and(|dial| dial.outcome.is_error("ECONNREFUSED"));
     match &dial.outcome {
-        _ if contradicted => Cause::Undetermined,
-        // A single SYN may have met a busy moment. What stays unanswered when it is repeated (first after 1 s) is dropped.
-        Outcome::TimedOut if dial.was_repeated() => Cause::Dropped,
+        Outcome::TimedOut if contradicted => Cause::Inconclusive,
+        Outcome::TimedOut => silence(evidence, port, dial),
         outcome if outcome.is_error("ECONNREFUSED") => Cause::Rejected,
         _ => Cause::Undetermined,
     }
+}
+
+/// Why the SYNs to a proven listener stay without an answer.
+fn silence(evidence: &Evidence, port: &PortEvidence, dial: &Dial) -> Cause {
+    let astray = astray(evidence);
+    let strict = evidence.return_path.as_ref().is_some_and(|path| path.rp_filter == Some(1));
+    match port.host_side {
+        // The SYN came in: what is lost is the answer to it.
+        Some(HostSide::HalfOpen) if astray => Cause::ReversePath,
+        Some(HostSide::HalfOpen) => Cause::ReplyDropped,
+        _ if astray && strict => Cause::ReversePath,
+        // The host sends refusals only so often, and this may have been one.
+        _ if dial.limited => Cause::Inconclusive,
+        // A single SYN may have met a busy moment. What stays unanswered when it is repeated (first after 1 s) is dropped.
+        _ if dial.was_repeated() => Cause::Dropped,
+        _ => Cause::Inconclusive,
+    }
+}
+
+/// Whether this host's way back to the sandbox does not lead through the network's bridge.
+fn astray(evidence: &Evidence) -> bool {
+    let bridge = match evidence.standpoint {
+        Some(Standpoint::EngineHost { index, .. }) => Some(index),
+        _ => None,
+    };
+    evidence.return_path.as_ref().is_some_and(|path| path.index != bridge)
 }
 
 fn of_trouble(trouble: &Trouble) -> Judgement {

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use probe::{
     ContainerSpec, Engine, EngineError, EngineInfo, EngineTrouble, ImageFacts, Interrupt, LabelledContainer,
-    NetworkFacts, Order, Route, Trouble, run, sweep,
+    NetworkFacts, Order, Protocol, Route, Spoken, Trouble, run, sweep,
 };
 
 /// An engine whose answers a test chooses, and that remembers what was asked of it.
@@ -55,12 +55,15 @@ impl Engine for Scripted {
         self.note(&format!("create {}", spec.name));
         self.create.clone().map_or_else(|| Ok("id".to_owned()), |trouble| Err(error(trouble)))
     }
-    async fn run(&self, id: &str, _: &str) -> Result<String, EngineError> {
+    async fn run(&self, id: &str, _: &str) -> Result<Spoken, EngineError> {
         self.note(&format!("run {id}"));
         match self.output.clone() {
-            Some(output) => output.map_err(error),
+            Some(output) => output.map(|text| Spoken { text, input: Box::new(()) }).map_err(error),
             None => pending().await,
         }
+    }
+    async fn publishers(&self, _: u16) -> Result<Vec<String>, EngineError> {
+        Ok(Vec::new())
     }
     async fn gone(&self, id: &str) -> bool {
         self.note(&format!("gone {id}"));
@@ -88,7 +91,7 @@ fn order() -> Order {
         network: "0123".to_owned(),
         route: Route::BridgeGateway { address: Ipv4Addr::new(172, 18, 0, 1) },
         alias: "host.openshell.internal".to_owned(),
-        ports: vec![8080, 11435],
+        ports: vec![(8080, Protocol::Grpc), (11435, Protocol::Http)],
         timeout: Duration::from_millis(3500),
         deadline: Duration::from_secs(30),
     }
@@ -98,7 +101,7 @@ const WHOLE: &str = "{\"fact\":\"end\"}\n";
 
 async fn calls_of(engine: Scripted) -> (Vec<String>, Result<(), Trouble>) {
     let spec = order().container(&EngineInfo::default());
-    let done = run(&engine, &spec, &Interrupt::never(), || ()).await;
+    let done = run(&engine, &spec, &Interrupt::never(), |_| ()).await;
     assert_eq!(done.left, None);
     (engine.calls(), done.output.map(drop))
 }
@@ -173,7 +176,10 @@ async fn only_expired_containers_of_ours_are_swept() {
 fn the_container_is_confined_and_marked() {
     let limited = EngineInfo { memory_limit: true, pids_limit: true, ..EngineInfo::default() };
     let spec = order().container(&limited);
-    assert_eq!(spec.arguments, ["host.openshell.internal", "2000", "3500", "8080", "11435"]);
+    assert_eq!(
+        spec.arguments,
+        ["host.openshell.internal", "2000", "3500", "28000", "8080:grpc", "11435:http"]
+    );
     assert!(spec.memory.is_some() && spec.pids.is_some());
     let labels: BTreeMap<String, String> = spec.labels;
     assert_eq!(labels[probe::OWNER_LABEL], probe::OWNER);

@@ -5,6 +5,7 @@ mod fingerprint;
 mod image;
 mod output;
 mod reproduce;
+mod scenario;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,6 +41,10 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         probe: Option<PathBuf>,
     },
+    /// Run scenarios: build their hosts, probe them, ask what a real sandbox experiences, compare.
+    Run(scenario::RunArguments),
+    /// List scenarios with where they come from.
+    Scenarios(scenario::ListArguments),
     /// Take the machine's fingerprint, or compare it with an earlier one.
     #[command(subcommand)]
     Fingerprint(fingerprint::Command),
@@ -55,6 +60,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Doctor { json } => doctor::run(json),
         Command::Image(command) => image::run(command),
         Command::Reproduce { probe } => reproduce::run(probe),
+        Command::Run(arguments) => scenario::run(arguments),
+        Command::Scenarios(arguments) => scenario::list(arguments),
         Command::Fingerprint(command) => fingerprint::run(command),
         Command::BuildId => {
             output::line(harness::BUILD_ID);

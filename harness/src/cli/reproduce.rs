@@ -26,7 +26,7 @@ pub(super) fn run(probe: Option<PathBuf>) -> Result<ExitCode> {
 }
 
 /// The probe that was built together with this program, unless another one is asked for.
-fn find_probe(asked: Option<PathBuf>) -> Result<PathBuf> {
+pub(super) fn find_probe(asked: Option<PathBuf>) -> Result<PathBuf> {
     if let Some(path) = asked {
         ensure!(path.is_file(), "--probe {}: there is no such file", path.display());
         return Ok(std::path::absolute(path)?);

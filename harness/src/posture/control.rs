@@ -1,18 +1,26 @@
 //! The control port: what shows that a posture is in force.
 
 use std::io;
-use std::io::ErrorKind::{ConnectionRefused, HostUnreachable};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::time::Duration;
 
 use netns::Vantage;
 
-use super::{Posture, PostureError};
+use super::{Passage, Posture, PostureError};
 use crate::engine::NetworkInfo;
 use crate::host::Host;
 
 /// How long an answer is waited for. An open path answers within 1 ms, and the first SYN is not repeated before 1 s.
 const PATIENCE: Duration = Duration::from_millis(600);
+
+/// How a firewall refuses: `tcp-reset` and `icmp-port-unreachable`, `icmp-net-unreachable`, `icmp-host-unreachable` and the
+/// prohibitions.
+const REFUSALS: [io::ErrorKind; 4] = [
+    io::ErrorKind::ConnectionRefused,
+    io::ErrorKind::NetworkUnreachable,
+    io::ErrorKind::HostUnreachable,
+    io::ErrorKind::PermissionDenied,
+];
 
 /// What a dial of the control port showed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,7 +34,8 @@ pub(super) enum Seen {
 /// A listener in a host and a place on the bridge to dial it from.
 pub(super) struct ControlPort<'a> {
     host: &'a Host,
-    posture: &'a Posture,
+    /// What it is to prove, in words.
+    posture: String,
     address: SocketAddrV4,
     vantage: Vantage,
     _listener: Option<TcpListener>,
@@ -37,14 +46,24 @@ impl<'a> ControlPort<'a> {
     /// listens there already. The socket table has to show it.
     pub(super) fn open(
         host: &'a Host,
-        posture: &'a Posture,
+        posture: &Posture,
         network: &NetworkInfo,
     ) -> Result<Self, PostureError> {
         let port = match posture {
-            Posture::DropPorts(ports) => ports.first().copied().unwrap_or(0),
-            _ => 0,
+            Posture::DropPorts(ports) => ports.first().copied(),
+            _ => None,
         };
-        let control = |source| PostureError::Control { posture: posture.to_string(), source };
+        Self::open_on(host, posture.to_string(), port, network)
+    }
+
+    fn open_on(
+        host: &'a Host,
+        posture: String,
+        port: Option<u16>,
+        network: &NetworkInfo,
+    ) -> Result<Self, PostureError> {
+        let port = port.unwrap_or(0);
+        let control = |source| PostureError::Control { posture: posture.clone(), source };
         let bound = host
             .network_namespace()
             .run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))
@@ -68,18 +87,22 @@ impl<'a> ControlPort<'a> {
 
     /// Dials the port and compares.
     pub(super) async fn expect(&self, expected: Seen, when: &str) -> Result<(), PostureError> {
-        let control = |source| PostureError::Control { posture: self.posture.to_string(), source };
+        let control = |source| PostureError::Control { posture: self.posture.clone(), source };
         let seen = self.dial().map_err(control)?;
         if seen == expected {
             return Ok(());
         }
+        Err(self.not_in_force(seen, when))
+    }
+
+    fn not_in_force(&self, seen: Seen, when: &str) -> PostureError {
         let host = self.host.name();
         let message = match seen {
             Seen::Reached => format!("{when}, a sandbox of {host} reached {}", self.address),
             Seen::NoAnswer => format!("{when}, a sandbox of {host} had no answer from {}", self.address),
             Seen::Refused => format!("{when}, a sandbox of {host} was refused by {}", self.address),
         };
-        Err(PostureError::NotInForce { posture: self.posture.to_string(), message })
+        PostureError::NotInForce { posture: self.posture.clone(), message }
     }
 
     fn dial(&self) -> Result<Seen, Box<dyn std::error::Error + Send + Sync>> {
@@ -87,10 +110,33 @@ impl<'a> ControlPort<'a> {
         match self.vantage.namespace().run(dial)? {
             Ok(_) => Ok(Seen::Reached),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(Seen::NoAnswer),
-            // A refusal of the administrator's is "no route to host" for a socket.
-            Err(error) if matches!(error.kind(), ConnectionRefused | HostUnreachable) => Ok(Seen::Refused),
+            // By a reset, or by an ICMP message.
+            Err(error) if REFUSALS.contains(&error.kind()) => Ok(Seen::Refused),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+impl Host {
+    /// Proves by a control port what a firewall does now that the harness did not put in force itself: a listener, seen in
+    /// the host's socket table, is dialled from the sandbox side of the network's bridge. Without a port it is one that no
+    /// rule mentions.
+    ///
+    /// # Errors
+    /// When it does something else, or nobody could find out.
+    pub fn prove(
+        &self,
+        passage: Passage,
+        port: Option<u16>,
+        network: &NetworkInfo,
+    ) -> Result<(), PostureError> {
+        let control = ControlPort::open_on(self, format!("control {passage}"), port, network)?;
+        let failed = |source| PostureError::Control { posture: control.posture.clone(), source };
+        let seen = control.dial().map_err(failed)?;
+        if (seen == Seen::Reached) == (passage == Passage::Open) {
+            return Ok(());
+        }
+        Err(control.not_in_force(seen, "now"))
     }
 }
 

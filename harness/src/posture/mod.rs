@@ -96,6 +96,24 @@ impl fmt::Display for Posture {
     }
 }
 
+/// What a firewall does with what sandboxes send.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Passage {
+    /// It lets it through.
+    Open,
+    /// It drops or refuses it.
+    Blocked,
+}
+
+impl fmt::Display for Passage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::Blocked => "blocked",
+        })
+    }
+}
+
 /// Why a host does not have the posture that it should.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -34,6 +34,7 @@ pub mod gateway;
 mod grpc;
 pub mod inference;
 mod manager;
+mod other;
 mod process;
 mod proxy;
 mod refusal;
@@ -41,10 +42,15 @@ mod stand_in;
 mod tls;
 mod wire;
 
+/// The header in which a stand-in says its name, in every answer. No real service has it, and no program under test may
+/// look at it: it is for those who have to know the right service from another of its kind.
+pub const MARKER: &str = "x-openshell-stand-in";
+
 pub use client::{Answer, CheckError, Client, GrpcStatus, Identity, health, health_over_tls, tags};
 pub use dns::NameServer;
 pub use gateway::{Gateway, GatewayMode};
 pub use manager::{ServiceManager, UnitStatus};
+pub use other::{Behaviour, OtherService};
 pub use process::{Service, ServiceError};
 pub use proxy::OllamaProxy;
 pub(crate) use stand_in::accept;

@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::MARKER;
 use super::process::{Service, ServiceError};
 use super::stand_in::{accept, announce, say};
 use crate::host::Host;
@@ -122,7 +123,7 @@ async fn serve(
     Err(format!("accept at {address}: {error}"))
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, expected: String) {
+pub(super) async fn connection(stream: TcpStream, peer: SocketAddr, expected: String) {
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new());
     let answer = service_fn(|request: Request<Incoming>| {
@@ -148,6 +149,7 @@ fn answer<B>(request: &Request<B>, expected: &str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from_static(body.as_bytes())));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(MARKER, HeaderValue::from_static(NAME));
     response
 }
 

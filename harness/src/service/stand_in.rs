@@ -15,7 +15,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{dns, gateway, manager, proxy};
+use super::{dns, gateway, manager, other, proxy};
 
 /// The environment variable with what the service is to be, as JSON. A program stands in only when it has this and is
 /// called like a service, so neither the name nor a forgotten variable alone takes a program over.
@@ -38,6 +38,7 @@ pub(crate) fn start_if_asked() {
         Some(gateway::NAME) => stand_in(gateway::NAME, &config, gateway::run),
         Some(proxy::NAME) => stand_in(proxy::NAME, &config, proxy::run),
         Some(dns::NAME) => stand_in(dns::NAME, &config, dns::run),
+        Some(other::NAME) => stand_in(other::NAME, &config, other::run),
         Some(manager::NAME) => stand_in(manager::NAME, &config, manager::run),
         _ => return,
     };

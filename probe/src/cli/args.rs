@@ -77,14 +77,17 @@ pub(super) struct CheckArguments {
     #[command(flatten)]
     pub(super) common: Common,
     /// A port that must be reachable. Without any: 8080=gateway and 11435=ollama-proxy, both optional
-    #[arg(long = "port", value_name = "PORT[=LABEL]")]
+    #[arg(long = "port", value_name = "PORT[=LABEL][/PROTOCOL]")]
     ports: Vec<PortSpec>,
     /// A port that must be reachable if anything listens on it
-    #[arg(long = "optional-port", value_name = "PORT[=LABEL]")]
+    #[arg(long = "optional-port", value_name = "PORT[=LABEL][/PROTOCOL]")]
     optional_ports: Vec<PortSpec>,
     /// How long the whole check may take
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s")]
     deadline: Duration,
+    /// Where nothing listens yet, listen for the time of the dial: would sandboxes reach a service there?
+    #[arg(long)]
+    stand_in: bool,
     /// Print the engine calls, make only those that change nothing, and dial nothing
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -100,7 +103,7 @@ pub(super) struct PreflightArguments {
     #[command(flatten)]
     common: Common,
     /// A port that must be reachable: 8080=gateway for a gateway, 11435=ollama-proxy before an inference route
-    #[arg(long = "port", value_name = "PORT[=LABEL]", required = true)]
+    #[arg(long = "port", value_name = "PORT[=LABEL][/PROTOCOL]", required = true)]
     ports: Vec<PortSpec>,
     /// What the onboarding is about to call healthy
     #[arg(long, value_enum, default_value_t = LifecyclePath::Fresh)]
@@ -152,14 +155,22 @@ impl CheckArguments {
     pub(super) fn request(&self) -> Result<Request, UsageError> {
         let targets = targets(&self.ports, &self.optional_ports)?;
         let targets = if targets.is_empty() { Target::defaults() } else { targets };
-        self.common.request(targets, self.deadline)
+        let request = self.common.request(targets, self.deadline)?;
+        Ok(Request { stand_in: self.stand_in, ..request })
     }
 }
 
 impl PreflightArguments {
     /// The gate that these arguments describe.
     pub(super) fn preflight(&self) -> Result<Preflight, UsageError> {
-        let request = self.common.request(targets(&self.ports, &[])?, self.deadline)?;
+        // What is about to be called healthy, unless its name says otherwise.
+        let label = if self.path == LifecyclePath::Inference { "ollama-proxy" } else { "gateway" };
+        let named = |port: &PortSpec| {
+            let label = port.label.clone().unwrap_or_else(|| label.to_owned());
+            PortSpec { label: Some(label), ..port.clone() }
+        };
+        let ports: Vec<PortSpec> = self.ports.iter().map(named).collect();
+        let request = self.common.request(targets(&ports, &[])?, self.deadline)?;
         if request.timeout <= Duration::from_secs(1) {
             return Err(UsageError::ShortTimeout { timeout: request.timeout });
         }
@@ -201,6 +212,7 @@ impl Common {
             timeout: self.timeout,
             deadline,
             host_gateway_ip: self.host_gateway_ip,
+            stand_in: false,
             host: self.host.clone(),
             environment: Environment::current(),
         })

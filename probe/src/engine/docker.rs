@@ -5,7 +5,7 @@ use std::error::Error as _;
 use std::future::Future;
 use std::time::Duration;
 
-use bollard::container::LogOutput;
+use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::errors::Error;
 use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, NetworkInspect, SystemInfo};
 use bollard::query_parameters::{
@@ -21,7 +21,9 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use super::endpoint::{Discovery, address_of};
 use super::error::{EngineError, EngineTrouble};
 use super::ping::Address;
-use super::{ContainerSpec, Engine, EngineInfo, ImageFacts, IpamEntry, LabelledContainer, NetworkFacts};
+use super::{
+    ContainerSpec, Engine, EngineInfo, ImageFacts, IpamEntry, LabelledContainer, NetworkFacts, Spoken,
+};
 use crate::deadline::Deadline;
 use crate::sanitize::sanitize;
 
@@ -148,13 +150,18 @@ impl Engine for DockerEngine {
         self.bounded("create the probe's container", CREATE, answer).await.map(|created| created.id)
     }
 
-    async fn run(&self, id: &str, last_line: &str) -> Result<String, EngineError> {
-        let options = AttachContainerOptionsBuilder::default().stream(true).stdout(true).stderr(true).build();
+    async fn run(&self, id: &str, last_line: &str) -> Result<Spoken, EngineError> {
+        let options = AttachContainerOptionsBuilder::default()
+            .stream(true)
+            .stdin(true)
+            .stdout(true)
+            .stderr(true)
+            .build();
         let attach = self.docker.attach_container(id, Some(options));
         let attached = self.bounded("attach to the probe's container", CREATE, attach).await?;
         let start = self.docker.start_container(id, None::<StartContainerOptions>);
         self.bounded("start the probe's container", CREATE, start).await?;
-        let mut output = attached.output;
+        let AttachContainerResults { mut output, input } = attached;
         let read = async move {
             let mut text = Vec::new();
             while let Some(chunk) = output.next().await {
@@ -168,9 +175,30 @@ impl Engine for DockerEngine {
                     break;
                 }
             }
-            Ok(String::from_utf8_lossy(&text).into_owned())
+            // The output's end of the connection is kept too: without it the engine sees its client go.
+            let input: Box<dyn std::any::Any + Send> = Box::new((input, output));
+            Ok(Spoken { text: String::from_utf8_lossy(&text).into_owned(), input })
         };
         self.bounded("read the dialer's output", self.deadline.left(), read).await
+    }
+
+    async fn publishers(&self, port: u16) -> Result<Vec<String>, EngineError> {
+        let filters = HashMap::from([("publish".to_owned(), vec![format!("{port}/tcp")])]);
+        let options = ListContainersOptionsBuilder::default().filters(&filters).build();
+        let answer = self.docker.list_containers(Some(options));
+        let containers = self.bounded("list the containers that publish a port", READ, answer).await?;
+        let name = |container: bollard::models::ContainerSummary| {
+            // A port of loopback alone is none that sandboxes could meet.
+            let own = |published: &bollard::models::PortSummary| {
+                let loopback =
+                    published.ip.as_deref().is_some_and(|ip| ip.starts_with("127.") || ip == "::1");
+                published.public_port == Some(port) && !loopback
+            };
+            container.ports.iter().flatten().any(own).then_some(())?;
+            let name = container.names.unwrap_or_default().into_iter().next().or(container.id)?;
+            Some(sanitize(name.trim_start_matches('/')))
+        };
+        Ok(containers.into_iter().filter_map(name).collect())
     }
 
     async fn gone(&self, id: &str) -> bool {
@@ -231,6 +259,10 @@ pub(super) fn create_body(spec: &ContainerSpec) -> ContainerCreateBody {
     ContainerCreateBody {
         image: Some(spec.image.clone()),
         cmd: Some(spec.arguments.clone()),
+        attach_stdin: Some(true),
+        open_stdin: Some(true),
+        // It ends when the probe lets go of it, also when the probe is killed.
+        stdin_once: Some(true),
         attach_stdout: Some(true),
         attach_stderr: Some(true),
         labels: Some(spec.labels.clone().into_iter().collect()),

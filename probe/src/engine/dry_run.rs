@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::docker::create_body;
 use super::error::EngineError;
-use super::{ContainerSpec, Engine, EngineInfo, ImageFacts, LabelledContainer, NetworkFacts};
+use super::{ContainerSpec, Engine, EngineInfo, ImageFacts, LabelledContainer, NetworkFacts, Spoken};
 use crate::image;
 
 /// Passes questions on to `engine` and keeps every call as one line, in order.
@@ -75,10 +75,17 @@ impl<E: Engine> Engine for DryRun<E> {
         Ok(UNKNOWN_ID.to_owned())
     }
 
-    async fn run(&self, id: &str, _last_line: &str) -> Result<String, EngineError> {
-        self.note(format!("would POST /containers/{id}/attach?stream=true&stdout=true&stderr=true"));
+    async fn run(&self, id: &str, _last_line: &str) -> Result<Spoken, EngineError> {
+        self.note(format!(
+            "would POST /containers/{id}/attach?stream=true&stdin=true&stdout=true&stderr=true"
+        ));
         self.note(format!("would POST /containers/{id}/start"));
-        Ok(String::new())
+        Ok(Spoken { text: String::new(), input: Box::new(()) })
+    }
+
+    async fn publishers(&self, port: u16) -> Result<Vec<String>, EngineError> {
+        self.note(format!("asked GET /containers/json?filters={{\"publish\":[\"{port}/tcp\"]}}"));
+        self.engine.publishers(port).await
     }
 
     async fn gone(&self, id: &str) -> bool {

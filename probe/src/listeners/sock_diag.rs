@@ -2,8 +2,8 @@
 //! says whether an IPv6 socket takes IPv4 connections, and it always shows this network namespace.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::AsRawFd as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -34,7 +34,8 @@ impl From<TableError> for io::Error {
 }
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
-const NLM_F_REQUEST_DUMP: u16 = 0x1 | 0x300;
+const NLM_F_REQUEST: u16 = 0x1;
+const NLM_F_DUMP: u16 = 0x300;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const IPPROTO_TCP: u8 = 6;
@@ -61,6 +62,79 @@ pub(super) fn read() -> Result<Vec<Listener>, TableError> {
 }
 
 fn dump(family: u8) -> Result<Vec<Listener>, TableError> {
+    let netlink = ask(&request(family, NLM_F_DUMP, 1 << TCP_LISTEN, [0; 48]))?;
+    let mut listeners = Vec::new();
+    // The kernel fills datagrams of at most 32 KiB for a dump.
+    let mut buffer = vec![0u8; 64 * 1024];
+    loop {
+        let length = receive(&netlink, &mut buffer)?;
+        if parse(&buffer[..length], &mut listeners)? {
+            return Ok(listeners);
+        }
+    }
+}
+
+/// The state of the connection between these two, as this side of it has it; `None` when there is none here.
+pub(super) fn connection(local: SocketAddrV4, peer: SocketAddrV4) -> Result<Option<u8>, TableError> {
+    // `struct inet_diag_sockid`: ports, source, destination, interface, cookie; all ones is "no cookie".
+    let mut id = [0u8; 48];
+    id[0..2].copy_from_slice(&local.port().to_be_bytes());
+    id[2..4].copy_from_slice(&peer.port().to_be_bytes());
+    id[4..8].copy_from_slice(&local.ip().octets());
+    id[20..24].copy_from_slice(&peer.ip().octets());
+    id[40..48].fill(0xff);
+    let netlink = ask(&request(AF_INET, 0, u32::MAX, id))?;
+    let mut buffer = [0u8; 4096];
+    let length = receive(&netlink, &mut buffer)?;
+    let answer = &buffer[..length];
+    let Some((header, body)) = answer.split_first_chunk::<HEADER>() else {
+        return Err(Errno::EBADMSG.into());
+    };
+    match u16::from_ne_bytes([header[4], header[5]]) {
+        NLMSG_ERROR => match body.first_chunk::<4>().map_or(0, |bytes| -i32::from_ne_bytes(*bytes)) {
+            0 => Err(Errno::EBADMSG.into()),
+            errno if Errno::from_raw(errno) == Errno::ENOENT => Ok(None),
+            errno => Err(Errno::from_raw(errno).into()),
+        },
+        SOCK_DIAG_BY_FAMILY => {
+            let state = body.get(1).copied().ok_or(Errno::EBADMSG)?;
+            // Without such a connection the kernel finds the listener that would take it.
+            Ok(Some(state).filter(|state| u32::from(*state) != TCP_LISTEN))
+        }
+        _ => Err(Errno::EBADMSG.into()),
+    }
+}
+
+/// Whether any socket here has the connection of `peer`, by whatever address and port it came to it.
+pub(super) fn has_peer(peer: SocketAddrV4) -> Result<bool, TableError> {
+    for family in [AF_INET, AF_INET6] {
+        let netlink = ask(&request(family, NLM_F_DUMP, !(1 << TCP_LISTEN), [0; 48]))?;
+        let (mut found, mut buffer) = (false, vec![0u8; 64 * 1024]);
+        loop {
+            let length = receive(&netlink, &mut buffer)?;
+            let done = each(&buffer[..length], |body| {
+                let port = body.get(6..8) == Some(&peer.port().to_be_bytes());
+                let mapped = peer.ip().to_ipv6_mapped().octets();
+                let address = body.get(24..28) == Some(&peer.ip().octets()) && family == AF_INET
+                    || body.get(24..40) == Some(&mapped);
+                found |= port && address;
+            });
+            match done {
+                Ok(false) => {}
+                Ok(true) => break,
+                // A kernel without IPv6 has no such sockets.
+                Err(TableError { errno: Errno::ENOENT | Errno::EAFNOSUPPORT }) if family == AF_INET6 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        if found {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn ask(request: &[u8]) -> Result<OwnedFd, TableError> {
     let netlink = socket(
         AddressFamily::Netlink,
         SockType::Datagram,
@@ -68,37 +142,40 @@ fn dump(family: u8) -> Result<Vec<Listener>, TableError> {
         SockProtocol::NetlinkSockDiag,
     )?;
     setsockopt(&netlink, sockopt::ReceiveTimeout, &TimeVal::seconds(PATIENCE_SECONDS))?;
-    sendto(netlink.as_raw_fd(), &request(family), &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
-    let mut listeners = Vec::new();
-    // The kernel fills datagrams of at most 32 KiB for a dump.
-    let mut buffer = vec![0u8; 64 * 1024];
+    sendto(netlink.as_raw_fd(), request, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
+    Ok(netlink)
+}
+
+fn receive(netlink: &OwnedFd, buffer: &mut [u8]) -> Result<usize, TableError> {
     loop {
-        let length = match recv(netlink.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
-            Err(Errno::EINTR) => continue,
-            other => other?,
-        };
-        if parse(&buffer[..length], &mut listeners)? {
-            return Ok(listeners);
+        match recv(netlink.as_raw_fd(), buffer, MsgFlags::empty()) {
+            Err(Errno::EINTR) => {}
+            other => return Ok(other?),
         }
     }
 }
 
-/// `struct nlmsghdr`, then `struct inet_diag_req_v2` with an empty socket id.
-fn request(family: u8) -> Vec<u8> {
+/// `struct nlmsghdr`, then `struct inet_diag_req_v2`, which ends with a socket's id.
+fn request(family: u8, flags: u16, states: u32, id: [u8; 48]) -> Vec<u8> {
     let length = (HEADER + 56) as u32;
     let mut request = Vec::with_capacity(length as usize);
     request.extend_from_slice(&length.to_ne_bytes());
     request.extend_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-    request.extend_from_slice(&NLM_F_REQUEST_DUMP.to_ne_bytes());
+    request.extend_from_slice(&(NLM_F_REQUEST | flags).to_ne_bytes());
     request.extend_from_slice(&[0; 8]);
     request.extend_from_slice(&[family, IPPROTO_TCP, 0, 0]);
-    request.extend_from_slice(&(1u32 << TCP_LISTEN).to_ne_bytes());
-    request.extend_from_slice(&[0; 48]);
+    request.extend_from_slice(&states.to_ne_bytes());
+    request.extend_from_slice(&id);
     request
 }
 
 /// Reads one datagram; `true` when it ends the dump.
-fn parse(mut datagram: &[u8], listeners: &mut Vec<Listener>) -> Result<bool, TableError> {
+fn parse(datagram: &[u8], listeners: &mut Vec<Listener>) -> Result<bool, TableError> {
+    each(datagram, |body| listeners.extend(listener(body)))
+}
+
+/// Calls `take` with each socket of a datagram; `true` when it ends the dump.
+fn each(mut datagram: &[u8], mut take: impl FnMut(&[u8])) -> Result<bool, TableError> {
     while let Some((header, _)) = datagram.split_first_chunk::<HEADER>() {
         let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
         if length < HEADER || length > datagram.len() {
@@ -111,7 +188,7 @@ fn parse(mut datagram: &[u8], listeners: &mut Vec<Listener>) -> Result<bool, Tab
                 let errno = body.first_chunk::<4>().map_or(0, |bytes| i32::from_ne_bytes(*bytes));
                 return if errno == 0 { Ok(true) } else { Err(Errno::from_raw(-errno).into()) };
             }
-            SOCK_DIAG_BY_FAMILY => listeners.extend(listener(body)),
+            SOCK_DIAG_BY_FAMILY => take(body),
             _ => {}
         }
         datagram = &datagram[length.next_multiple_of(4).min(datagram.len())..];
@@ -176,6 +253,30 @@ mod tests {
         let v6_only = |port| table.iter().find(|listener| listener.port == port).unwrap().v6_only;
         assert!(!v6_only(dual));
         assert!(v6_only(only));
+    }
+
+    #[test]
+    fn a_connection_is_found_from_its_other_end_only_while_it_is_there() {
+        let v4 = |address: std::net::SocketAddr| match address {
+            std::net::SocketAddr::V4(v4) => v4,
+            std::net::SocketAddr::V6(_) => panic!("an IPv6 address"),
+        };
+        // A service on the IPv6 wildcard takes IPv4 connections too.
+        for any in ["127.0.0.1:0", "[::]:0"] {
+            let listener = std::net::TcpListener::bind(any).unwrap();
+            let service = SocketAddrV4::new(Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port());
+            let client = std::net::TcpStream::connect(service).unwrap();
+            let peer = v4(client.local_addr().unwrap());
+            assert_eq!(connection(service, peer), Ok(Some(1)), "established, before it is accepted");
+            let accepted = listener.accept().unwrap();
+            assert_eq!(connection(service, peer), Ok(Some(1)));
+            assert_eq!(has_peer(peer), Ok(true));
+            let nobody = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
+            assert_eq!(has_peer(nobody), Ok(false));
+            assert_eq!(connection(service, nobody), Ok(None), "the listener is no connection");
+            drop((accepted, listener));
+            assert_eq!(connection(nobody, peer), Ok(None));
+        }
     }
 
     #[test]

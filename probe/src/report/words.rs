@@ -1,18 +1,35 @@
 //! Causes in plain words, and what to do about each.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
-use crate::dial::{Dial, Outcome};
+use crate::dial::{Answer, Dial, Outcome};
 use crate::engine::EngineTrouble;
 use crate::evidence::{Evidence, PortEvidence};
 use crate::listeners::Listening;
 use crate::route::{DOCKER_ALIAS, OPENSHELL_ALIAS, Route};
 use crate::sanitize::sanitize;
 use crate::standpoint::Standpoint;
+use crate::target::Protocol;
 use crate::verdict::{Cause, Judgement, Verdict};
 
 /// The answer in plain words, on one line.
 pub(super) fn summary(evidence: &Evidence, port: &PortEvidence, judgement: Judgement) -> String {
+    let place = place(evidence, port);
+    match (judgement.verdict, judgement.cause) {
+        (Verdict::Ok, _) if port.stand_in => {
+            format!("nothing listens on {place} yet, and sandboxes would reach it: they reached a stand-in")
+        }
+        (_, Some(cause)) if port.stand_in && cause.is_firewall() => format!(
+            "nothing listens on {place} yet, and sandboxes would be blocked: this host's firewall {} a stand-in ({})",
+            if cause == Cause::Rejected { "refuses what they send to" } else { "drops the packets of" },
+            ended(port)
+        ),
+        _ => explained(evidence, port, judgement),
+    }
+}
+
+fn explained(evidence: &Evidence, port: &PortEvidence, judgement: Judgement) -> String {
     let place = place(evidence, port);
     let trouble = || evidence.trouble.as_ref().map_or_else(String::new, ToString::to_string);
     let Some(cause) = judgement.cause else {
@@ -31,6 +48,17 @@ pub(super) fn summary(evidence: &Evidence, port: &PortEvidence, judgement: Judge
             "{} by {place}: a service listens there, and this host's firewall refuses what sandboxes send",
             ended(port)
         ),
+        Cause::ReplyDropped => format!(
+            "no answer from {place}: what sandboxes send comes in, and this host's firewall drops the answers"
+        ),
+        Cause::ReversePath => format!("no answer from {place}: {}", way_back(evidence)),
+        Cause::Unresponsive => silent(port, &place),
+        Cause::OtherProtocol => format!(
+            "what answers on {place} is not the service: {} instead of {}",
+            answer(port),
+            expected(port.target.protocol)
+        ),
+        Cause::Redirected => format!("what sandboxes send to {place} goes elsewhere: {}", elsewhere(port)),
         Cause::NotListening => format!("nothing listens on {place} ({})", ended(port)),
         Cause::WrongBind => {
             format!("nothing listens on {place}, the service listens on {} only", addresses(evidence, port))
@@ -48,19 +76,23 @@ pub(super) fn summary(evidence: &Evidence, port: &PortEvidence, judgement: Judge
         Cause::UnknownFromHere => {
             format!("{} at {place}; why cannot be seen from here: {}", ended(port), reason(evidence))
         }
-        Cause::Undetermined if refused_here(port) => {
+        Cause::Inconclusive if refused_here(port) => {
             format!(
                 "{} at {place}, and so is this host's own dial, although a socket listens there",
                 ended(port)
             )
         }
-        Cause::Undetermined if too_short(port) => {
+        Cause::Inconclusive if limited(port) => format!(
+            "{} at {place}, which may be a refusal that was held back: this host sends only so many at once",
+            ended(port)
+        ),
+        Cause::Inconclusive if too_short(port) => {
             format!(
                 "{} at {place}, which is too short for a verdict: TCP repeats itself after 1 s",
                 ended(port)
             )
         }
-        Cause::Undetermined => {
+        Cause::Undetermined | Cause::Inconclusive => {
             format!("{} at {place}, and the facts do not add up to one reason", ended(port))
         }
         Cause::NameResolution => resolution(evidence),
@@ -94,6 +126,22 @@ pub(super) fn hints(
         )],
         Some(Cause::ListenerChanged) => &["run the check again when the service has settled".to_owned()],
         Some(Cause::AcceptQueueFull) => &["restart the service: it is alive but hangs".to_owned()],
+        Some(Cause::Unresponsive) => {
+            &["restart the service: it takes connections and does not answer".to_owned()]
+        }
+        Some(Cause::OtherProtocol) => &[format!(
+            "see what listens on port {number}, and whether the target is named rightly: PORT=LABEL/PROTOCOL"
+        )],
+        Some(Cause::Redirected) => &[match port.published_by.first() {
+            Some(name) => {
+                format!("stop publishing port {number} for the container {name}, or move the service")
+            }
+            None => format!("see which rule of the nat table takes port {number} elsewhere, and remove it"),
+        }],
+        Some(Cause::ReversePath) => &[match &evidence.return_path {
+            Some(path) => format!("ip route get {}, which should lead through the network's bridge", path.to),
+            None => "see this host's routes to the sandbox network".to_owned(),
+        }],
         Some(Cause::LinkDown) => &[match &evidence.standpoint {
             Some(Standpoint::EngineHost { interface, .. }) => format!("ip address show dev {interface}"),
             _ => "see whether the network's bridge is up on the engine's host".to_owned(),
@@ -119,7 +167,8 @@ pub(super) fn hints(
         Some(Cause::NoIpv4Gateway | Cause::InvalidGateway | Cause::NotABridge) => {
             &["remove the network and restart the OpenShell gateway, which creates it anew".to_owned()]
         }
-        Some(Cause::Undetermined) if too_short(port) => &["give it more time: --timeout 3.5s".to_owned()],
+        Some(Cause::Inconclusive) if limited(port) => &["check fewer ports at once".to_owned()],
+        Some(Cause::Inconclusive) if too_short(port) => &["give it more time: --timeout 3.5s".to_owned()],
         Some(Cause::ProbeTimeout) => {
             &["the engine is slow or stuck; see --deadline, or restart it".to_owned()]
         }
@@ -157,7 +206,7 @@ fn connected(port: &PortEvidence, place: &str) -> String {
 }
 
 fn milliseconds(dial: &Dial) -> f64 {
-    std::time::Duration::from_micros(dial.elapsed_us).as_secs_f64() * 1000.0
+    Duration::from_micros(dial.elapsed_us).as_secs_f64() * 1000.0
 }
 
 /// How the sandbox's dial ended, in a few words.
@@ -171,6 +220,70 @@ fn ended(port: &PortEvidence) -> String {
         outcome if outcome.is_error("ECONNREFUSED") => format!("refused{icmp}"),
         Outcome::Failed { name, .. } => format!("{}{icmp}", sanitize(name)),
     }
+}
+
+/// A service that takes connections and says nothing.
+fn silent(port: &PortEvidence, place: &str) -> String {
+    let dial = port.sandbox.as_ref();
+    let hung_up = dial.is_some_and(|dial| dial.greetings.iter().any(|greeted| greeted.closed));
+    if hung_up {
+        return format!("the service on {place} takes the connection and hangs up without a word");
+    }
+    let waited: u64 = dial.iter().flat_map(|dial| &dial.greetings).map(|greeted| greeted.elapsed_us).sum();
+    let waited = Duration::from_micros(waited).as_secs_f64();
+    format!("the service on {place} takes the connection and says nothing for {waited:.1} s")
+}
+
+/// What came back instead of what was expected, in a few words.
+fn answer(port: &PortEvidence) -> String {
+    let greetings = port.sandbox.iter().flat_map(|dial| &dial.greetings);
+    match greetings.filter_map(|greeted| Some((greeted.kind?, &greeted.answer))).next_back() {
+        Some((Answer::Tls, _)) => "TLS".to_owned(),
+        Some((Answer::Http2, _)) => "HTTP/2".to_owned(),
+        Some((Answer::Http1, _)) => "HTTP/1".to_owned(),
+        Some((Answer::Other, hex)) => format!("'{}'", first_line(hex)),
+        None => "another protocol".to_owned(),
+    }
+}
+
+/// The first line of an answer in hexadecimal, safe to print.
+fn first_line(hex: &str) -> String {
+    let byte = |at: usize| hex.get(at..at + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+    let bytes: Vec<u8> = (0..hex.len()).step_by(2).map_while(byte).collect();
+    let line = bytes.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+    sanitize(&String::from_utf8_lossy(&line[..line.len().min(40)]))
+}
+
+fn expected(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Grpc => "gRPC",
+        Protocol::Http => "HTTP/1",
+        Protocol::Tcp => "a connection",
+    }
+}
+
+fn elsewhere(port: &PortEvidence) -> String {
+    match port.published_by.first() {
+        Some(name) => format!("the port is published for the container {}", sanitize(name)),
+        None => "no socket of this host has the connection, so a rule of the nat table takes it".to_owned(),
+    }
+}
+
+fn way_back(evidence: &Evidence) -> String {
+    let Some(path) = &evidence.return_path else { return "the way back is not the way in".to_owned() };
+    let through = path.interface.as_deref().map_or_else(
+        || "there is no route back".to_owned(),
+        |name| format!("this host's route back to {} leads through {}", path.to, sanitize(name)),
+    );
+    if path.rp_filter == Some(1) {
+        format!("{through}, and rp_filter drops what does not come in by it")
+    } else {
+        through
+    }
+}
+
+fn limited(port: &PortEvidence) -> bool {
+    port.sandbox.as_ref().is_some_and(|dial| dial.limited)
 }
 
 /// Whether the time-out ended before the kernel had a reason to dial twice.

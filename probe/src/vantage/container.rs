@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::protocol::{DialerOutput, LAST_LINE};
-use crate::engine::{ContainerSpec, Engine, EngineError, EngineInfo, EngineTrouble};
+use super::protocol::{DialerOutput, LAST_LINE, ProtocolError};
+use crate::engine::{ContainerSpec, Engine, EngineError, EngineInfo, EngineTrouble, Spoken};
 use crate::evidence::Trouble;
 use crate::image::{self, OWNER, OWNER_LABEL};
 use crate::interrupt::Interrupt;
 use crate::route::Route;
+use crate::target::Protocol;
 
 /// The label with the run that a container belongs to.
 pub const RUN_LABEL: &str = "openshell-probe.run";
@@ -18,6 +19,8 @@ pub const EXPIRES_LABEL: &str = "openshell-probe.expires";
 pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A container is swept this long after its run must have ended: clocks differ, and its own run is the one to remove it.
 const GRACE: Duration = Duration::from_secs(600);
+/// A container takes a third of a second to start, and several on a busy machine.
+const START: Duration = Duration::from_secs(2);
 /// runc needs a good part of this for its own start; the dialer needs 1 MiB.
 const MEMORY: i64 = 64 * 1024 * 1024;
 /// The dialer has two threads, and runc's own count for a moment.
@@ -36,8 +39,8 @@ pub struct Order {
     pub route: Route,
     /// The name to dial.
     pub alias: String,
-    /// The ports to dial.
-    pub ports: Vec<u16>,
+    /// The ports to dial, and what each is greeted in.
+    pub ports: Vec<(u16, Protocol)>,
     /// How long each dial may take.
     pub timeout: Duration,
     /// How long the whole check may take, from now.
@@ -51,7 +54,9 @@ impl Order {
         let mut arguments = vec![self.alias.clone()];
         arguments.push(RESOLVE_TIMEOUT.as_millis().to_string());
         arguments.push(self.timeout.as_millis().to_string());
-        arguments.extend(self.ports.iter().map(u16::to_string));
+        // The container has to start and to go within the same time.
+        arguments.push(self.deadline.saturating_sub(START).as_millis().to_string());
+        arguments.extend(self.ports.iter().map(|(port, protocol)| format!("{port}:{}", protocol.word())));
         let expires = now() + (self.deadline + GRACE).as_secs();
         ContainerSpec {
             name: format!("openshell-probe-{}", self.run),
@@ -82,13 +87,13 @@ pub struct Run<T> {
     pub left: Option<EngineError>,
 }
 
-/// Runs the container and removes it, whatever happens between. `after` is called as soon as the dialer has spoken,
-/// before the removal takes its time.
+/// Runs the container and removes it, whatever happens between. `after` is called as soon as the dialer has spoken, while
+/// it still holds its connections open, and before the removal takes its time.
 pub async fn run<T>(
     engine: &impl Engine,
     spec: &ContainerSpec,
     interrupt: &Interrupt,
-    after: impl FnOnce() -> T,
+    after: impl FnOnce(Option<&DialerOutput>) -> T,
 ) -> Run<T> {
     let id = match create(engine, spec).await {
         Ok(id) => id,
@@ -98,21 +103,33 @@ pub async fn run<T>(
             let refused = matches!(trouble, Trouble::Image(_))
                 || matches!(trouble.engine(), Some(EngineTrouble::Refused { .. }));
             let left = if refused { None } else { engine.remove(&spec.name).await.err() };
-            return Run { output: Err(trouble), after: after(), left };
+            return Run { output: Err(trouble), after: after(None), left };
         }
     };
-    let output = tokio::select! {
-        output = engine.run(&id, LAST_LINE) => match output {
-            Ok(output) => DialerOutput::parse(&output).map_err(Trouble::Protocol),
-            Err(error) => Err(Trouble::Container(error)),
+    let (output, input) = tokio::select! {
+        spoken = engine.run(&id, LAST_LINE) => match spoken {
+            Ok(Spoken { text, input }) => {
+                (DialerOutput::parse(&text).map_err(Trouble::Protocol), Some(input))
+            }
+            Err(error) => (Err(Trouble::Container(error)), None),
         },
-        () = interrupt.raised() => Err(Trouble::Interrupted),
+        () = interrupt.raised() => (Err(Trouble::Interrupted), None),
     };
-    let after = after();
+    let after = after(output.as_ref().ok());
+    drop(input);
     // A dialer that has spoken ends by itself, and its container with it. To ask for more would only make the engine
     // log an error.
     let ended = output.is_ok() && engine.gone(&id).await;
     let left = if ended { None } else { engine.remove(&id).await.err() };
+    // An output that is cut short by an engine that has gone is the engine's doing.
+    let output = match (output, &left) {
+        (Err(Trouble::Protocol(ProtocolError::Incomplete { .. })), Some(error))
+            if matches!(error.trouble, EngineTrouble::Unreachable { .. } | EngineTrouble::Silent { .. }) =>
+        {
+            Err(Trouble::Engine(error.clone()))
+        }
+        (output, _) => output,
+    };
     Run { output, after, left }
 }
 

@@ -24,12 +24,25 @@ async fn dial(address: Ipv4Addr, port: u16, timeout: Duration) -> Dial {
         Ok(Err(error)) => (failed(&error), None),
         Err(_) => (Outcome::TimedOut, None),
     };
-    let local = local.map(|address| SocketAddr::ip(&address)).and_then(|address| match address {
+    let ip = local.map(|address| SocketAddr::ip(&address)).and_then(|address| match address {
         IpAddr::V4(v4) => Some(v4),
         IpAddr::V6(_) => None,
     });
-    let elapsed_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-    Dial { address, port, local, outcome, elapsed_us, icmp: Vec::new(), tcp: None }
+    Dial {
+        address,
+        port,
+        local: ip,
+        local_port: local.map(|address| address.port()),
+        outcome,
+        elapsed_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
+        icmp: Vec::new(),
+        tcp: None,
+        unanswered: 0,
+        sockets: 0,
+        limited: false,
+        greetings: Vec::new(),
+        held: None,
+    }
 }
 
 fn failed(error: &io::Error) -> Outcome {

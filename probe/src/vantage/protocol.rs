@@ -4,13 +4,11 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::dial::{Dial, Icmp, Outcome, TcpState};
+use crate::dial::{Dial, Greeted, Icmp, Outcome, TcpState};
 use crate::sanitize::sanitize;
 
 /// The line that makes the output whole.
 pub(crate) const LAST_LINE: &str = "{\"fact\":\"end\"}";
-
-const ECONNRESET: i32 = 104;
 
 /// What the alias resolved to where the dials started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,12 +90,18 @@ struct RawDial {
     port: u16,
     address: Ipv4Addr,
     local: Option<Ipv4Addr>,
+    local_port: Option<u16>,
     errno: i32,
     errno_name: String,
     timed_out: bool,
     elapsed_us: u64,
     icmp: Vec<Icmp>,
     tcp: Option<TcpState>,
+    unanswered: u32,
+    sockets: u32,
+    limited: bool,
+    greetings: Vec<Greeted>,
+    held: Option<u16>,
 }
 
 impl DialerOutput {
@@ -127,18 +131,23 @@ impl From<RawDial> for Dial {
     fn from(raw: RawDial) -> Self {
         let outcome = match (raw.timed_out, raw.errno) {
             (true, _) => Outcome::TimedOut,
-            // ECONNRESET is for connections that were there: a refused SYN gives ECONNREFUSED.
-            (false, 0 | ECONNRESET) => Outcome::Connected,
+            (false, 0) => Outcome::Connected,
             (false, errno) => Outcome::Failed { errno, name: sanitize(&raw.errno_name) },
         };
         Self {
             address: raw.address,
             port: raw.port,
             local: raw.local,
+            local_port: raw.local_port,
             outcome,
             elapsed_us: raw.elapsed_us,
             icmp: raw.icmp,
             tcp: raw.tcp,
+            unanswered: raw.unanswered,
+            sockets: raw.sockets,
+            limited: raw.limited,
+            greetings: raw.greetings,
+            held: raw.held,
         }
     }
 }
@@ -148,7 +157,7 @@ mod tests {
     use super::*;
 
     const OUTPUT: &str = r#"{"fact":"name","alias":"host.openshell.internal","addresses":["172.18.0.1"],"error":null,"elapsed_us":25}
-{"fact":"dial","port":8080,"address":"172.18.0.1","local":"172.18.0.2","errno":113,"errno_name":"EHOSTUNREACH","timed_out":false,"elapsed_us":740,"icmp":[{"errno":113,"origin":2,"type":3,"code":13,"offender":"172.18.0.1"}],"tcp":{"state":7,"retransmits":0,"rtt_us":0}}
+{"fact":"dial","port":8080,"address":"172.18.0.1","local":"172.18.0.2","local_port":40000,"errno":113,"errno_name":"EHOSTUNREACH","timed_out":false,"elapsed_us":740,"icmp":[{"errno":113,"origin":2,"type":3,"code":13,"offender":"172.18.0.1"}],"tcp":{"state":7,"retransmits":0,"rtt_us":0},"unanswered":0,"sockets":0,"limited":false,"greetings":[],"held":null}
 {"fact":"neighbour","address":"172.18.0.1","complete":true,"device":"eth0"}
 {"fact":"end"}
 "#;

@@ -6,11 +6,12 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::dial::{Icmp, TcpState};
+use crate::dial::{Greeting, Icmp, TcpState};
 use crate::engine::{EngineError, NetworkFacts};
 use crate::evidence::Trouble;
 use crate::listeners::Listener;
 use crate::listeners::tests::listener;
+use crate::return_path::ReturnPath;
 use crate::route::Route;
 use crate::target::Target;
 use crate::vantage::{Neighbour, ProtocolError, Resolution};
@@ -29,10 +30,29 @@ fn dial(outcome: Outcome) -> Dial {
         address: GATEWAY,
         port: 8080,
         local: Some(SANDBOX),
-        outcome,
+        local_port: Some(40000),
+        outcome: outcome.clone(),
         elapsed_us: 100,
         icmp: Vec::new(),
         tcp,
+        unanswered: 0,
+        sockets: 1,
+        limited: false,
+        greetings: if outcome == Outcome::Connected { vec![greeted(Some(Answer::Tls))] } else { Vec::new() },
+        held: None,
+    }
+}
+
+fn greeted(kind: Option<Answer>) -> Greeted {
+    Greeted {
+        greeting: Greeting::Tls,
+        acknowledged: true,
+        answer: String::new(),
+        kind,
+        closed: false,
+        errno: 0,
+        elapsed_us: 100,
+        icmp: Vec::new(),
     }
 }
 
@@ -55,9 +75,12 @@ fn evidence() -> Evidence {
 
 fn port(sandbox: Dial, listeners: &[Listener]) -> PortEvidence {
     PortEvidence {
-        target: Target { port: 8080, label: "gateway".to_owned(), required: true },
+        target: Target { port: 8080, label: "gateway".to_owned(), protocol: Protocol::Grpc, required: true },
         sandbox: Some(sandbox),
         host: Some(dial(Outcome::Connected)),
+        stand_in: false,
+        host_side: None,
+        published_by: Vec::new(),
         listeners_before: Some(listeners.to_vec()),
         listeners_after: Some(listeners.to_vec()),
     }
@@ -69,11 +92,12 @@ fn failed(cause: Cause) -> Judgement {
 
 /// Nobody is accused on one unanswered SYN.
 #[test]
-fn a_time_out_before_the_first_repetition_is_undetermined() {
+fn a_time_out_before_the_first_repetition_says_nothing() {
     let listeners = [listener("172.18.0.1", 1)];
     for tcp in [None, Some(TcpState { state: 2, retransmits: 0, rtt_us: 0 })] {
         let short = Dial { tcp, ..dial(Outcome::TimedOut) };
-        assert_eq!(decide(&evidence(), &port(short, &listeners)), failed(Cause::Undetermined));
+        let decided = decide(&evidence(), &port(short, &listeners));
+        assert_eq!(decided, Judgement::unavailable(Cause::Inconclusive));
     }
 }
 
@@ -94,6 +118,109 @@ fn each_outcome_with_a_proven_listener_has_its_cause() {
         let port = port(sandbox, &gateway);
         assert_eq!(decide(&evidence(), &port), expected, "{:?}", port.sandbox);
     }
+}
+
+#[test]
+fn any_answer_in_the_services_protocol_is_the_service() {
+    let gateway = [listener("172.18.0.1", 1)];
+    let decided = |protocol, greetings: Vec<Greeted>| {
+        let mut port = port(Dial { greetings, ..dial(Outcome::Connected) }, &gateway);
+        port.target.protocol = protocol;
+        decide(&evidence(), &port)
+    };
+    let kind = |kind| vec![greeted(Some(kind))];
+    for answer in [Answer::Tls, Answer::Http2] {
+        assert_eq!(decided(Protocol::Grpc, kind(answer)), Judgement::ok());
+        assert_eq!(decided(Protocol::Http, kind(answer)), Judgement::wrong(Cause::OtherProtocol));
+    }
+    // A plain gateway takes the ClientHello for bad HTTP, and answers the second greeting.
+    let twice = vec![greeted(Some(Answer::Http1)), greeted(Some(Answer::Http2))];
+    assert_eq!(decided(Protocol::Grpc, twice), Judgement::ok());
+    assert_eq!(decided(Protocol::Http, kind(Answer::Http1)), Judgement::ok());
+    assert_eq!(decided(Protocol::Grpc, kind(Answer::Http1)), Judgement::wrong(Cause::OtherProtocol));
+    assert_eq!(decided(Protocol::Grpc, kind(Answer::Other)), Judgement::wrong(Cause::OtherProtocol));
+    assert_eq!(decided(Protocol::Tcp, vec![greeted(None)]), Judgement::ok());
+    let silent = || vec![greeted(None), Greeted { closed: true, ..greeted(None) }];
+    assert_eq!(decided(Protocol::Grpc, silent()), failed(Cause::Unresponsive));
+    assert_eq!(decided(Protocol::Http, silent()), failed(Cause::Unresponsive));
+    assert_eq!(decided(Protocol::Grpc, Vec::new()), Judgement::unavailable(Cause::ProbeFailed));
+}
+
+#[test]
+fn a_handshake_after_which_nothing_arrives_is_a_drop() {
+    let lost = Greeted { acknowledged: false, ..greeted(None) };
+    let decided = |greeted: Greeted, listeners: &[Listener]| {
+        let dial = Dial { greetings: vec![greeted], ..dial(Outcome::Connected) };
+        decide(&evidence(), &port(dial, listeners))
+    };
+    let gateway = listener("172.18.0.1", 1);
+    assert_eq!(decided(lost.clone(), std::slice::from_ref(&gateway)), failed(Cause::Dropped));
+    let icmp = icmp(error("x"), 13, GATEWAY).icmp;
+    let refused = Greeted { icmp, ..lost.clone() };
+    assert_eq!(decided(refused, std::slice::from_ref(&gateway)), failed(Cause::Rejected));
+    // The last packet of the handshake is dropped for want of room, and the rest with it.
+    let full = Listener { queued: 129, queue_limit: 128, ..gateway };
+    assert_eq!(decided(lost.clone(), &[full]), failed(Cause::AcceptQueueFull));
+    assert_eq!(decided(lost, &[]), failed(Cause::Undetermined));
+}
+
+#[test]
+fn a_connection_that_does_not_end_here_is_somebody_elses() {
+    let decided = |listeners: &[&str], published: bool, held: bool| {
+        let listeners: Vec<Listener> = listeners.iter().map(|address| listener(address, 1)).collect();
+        let dial = Dial { held: held.then_some(40001), ..dial(Outcome::Connected) };
+        let published_by = if published { vec!["cluster".to_owned()] } else { Vec::new() };
+        let port = PortEvidence { host_side: Some(HostSide::Absent), published_by, ..port(dial, &listeners) };
+        decide(&evidence(), &port)
+    };
+    let redirected = Judgement::wrong(Cause::Redirected);
+    assert_eq!(decided(&["172.18.0.1"], false, true), redirected);
+    assert_eq!(decided(&["172.18.0.1"], true, true), redirected);
+    assert_eq!(decided(&["0.0.0.0"], false, true), redirected);
+    assert_eq!(decided(&[], false, true), redirected);
+    // The engine's own forwarder listens on the wildcard for the container that has the service.
+    assert_eq!(decided(&["0.0.0.0"], true, true), Judgement::ok());
+    assert_eq!(decided(&[], true, true), Judgement::ok());
+    // A connection that was gone when it was looked for proves nothing.
+    assert_eq!(decided(&["172.18.0.1"], false, false), Judgement::ok());
+}
+
+#[test]
+fn what_is_lost_on_the_way_back_is_told_from_what_is_lost_on_the_way_in() {
+    let gateway = [listener("172.18.0.1", 1)];
+    let decided = |side: HostSide, interface: u32, rp_filter: u8| {
+        let path = ReturnPath {
+            to: SANDBOX,
+            interface: Some("x".to_owned()),
+            index: Some(interface),
+            rp_filter: Some(rp_filter),
+        };
+        let port = PortEvidence { host_side: Some(side), ..port(dial(Outcome::TimedOut), &gateway) };
+        decide(&Evidence { return_path: Some(path), ..evidence() }, &port).cause.unwrap()
+    };
+    assert_eq!(decided(HostSide::HalfOpen, BRIDGE, 0), Cause::ReplyDropped);
+    assert_eq!(decided(HostSide::HalfOpen, 1, 2), Cause::ReversePath);
+    assert_eq!(decided(HostSide::Absent, 1, 1), Cause::ReversePath);
+    assert_eq!(decided(HostSide::Absent, 1, 2), Cause::Dropped, "a loose filter lets it in");
+    assert_eq!(decided(HostSide::Absent, BRIDGE, 1), Cause::Dropped);
+    let path = ReturnPath { to: SANDBOX, interface: None, index: None, rp_filter: Some(1) };
+    let hop = Neighbour { address: GATEWAY, complete: false, device: "eth0".to_owned() };
+    let silent = Evidence { return_path: Some(path), next_hop: Some(hop), ..evidence() };
+    assert_eq!(decide(&silent, &port(dial(Outcome::TimedOut), &gateway)), failed(Cause::ReversePath));
+}
+
+#[test]
+fn a_port_that_is_published_is_no_firewalls_fault() {
+    let mut published = port(dial(Outcome::TimedOut), &[listener("0.0.0.0", 1)]);
+    published.published_by = vec!["cluster".to_owned()];
+    assert_eq!(decide(&evidence(), &published), Judgement::wrong(Cause::Redirected));
+}
+
+#[test]
+fn silence_beside_refusals_that_are_rationed_says_nothing() {
+    let limited = Dial { limited: true, ..dial(Outcome::TimedOut) };
+    let decided = decide(&evidence(), &port(limited, &[listener("172.18.0.1", 1)]));
+    assert_eq!(decided, Judgement::unavailable(Cause::Inconclusive));
 }
 
 #[test]
@@ -159,8 +286,8 @@ fn the_hosts_refusal_contradicts_and_its_timeout_says_nothing() {
     let refused = || Some(dial(error("ECONNREFUSED")));
     assert_eq!(decided(dial(Outcome::TimedOut), Some(dial(Outcome::TimedOut))), Cause::Dropped);
     assert_eq!(decided(dial(Outcome::TimedOut), None), Cause::Dropped);
-    assert_eq!(decided(dial(Outcome::TimedOut), refused()), Cause::Undetermined);
-    assert_eq!(decided(dial(error("ECONNREFUSED")), refused()), Cause::Undetermined);
+    assert_eq!(decided(dial(Outcome::TimedOut), refused()), Cause::Inconclusive);
+    assert_eq!(decided(dial(error("ECONNREFUSED")), refused()), Cause::Rejected);
     assert_eq!(decided(icmp(error("ECONNREFUSED"), 3, GATEWAY), refused()), Cause::Rejected);
 }
 
@@ -289,19 +416,41 @@ fn any_table() -> impl Strategy<Value = Option<Vec<Listener>>> {
     prop::option::weighted(0.9, prop::collection::vec(any_listener(), 0..3))
 }
 
+fn any_greeting() -> impl Strategy<Value = Greeted> {
+    let kinds = vec![Answer::Tls, Answer::Http2, Answer::Http1, Answer::Other];
+    let kind = prop::option::of(prop::sample::select(kinds));
+    (kind, any::<bool>(), any::<bool>()).prop_map(|(kind, acknowledged, closed)| Greeted {
+        acknowledged,
+        closed,
+        ..greeted(kind)
+    })
+}
+
 prop_compose! {
     fn any_port()(
         required in any::<bool>(),
+        protocol in prop::sample::select(vec![Protocol::Grpc, Protocol::Http, Protocol::Tcp]),
+        greetings in prop::collection::vec(any_greeting(), 0..3),
+        held in prop::option::of(Just(40001)),
+        host_side in prop::option::of(prop::sample::select(vec![
+            HostSide::Absent, HostSide::HalfOpen, HostSide::Present,
+        ])),
+        published in prop::bool::weighted(0.1),
         sandbox in prop::option::weighted(0.9, any_dial()),
         host in prop::option::of(any_dial()),
         listeners_before in any_table(),
         listeners_after in any_table(),
         same in any::<bool>(),
     ) -> PortEvidence {
-        let target = Target { port: 8080, label: "gateway".to_owned(), required };
+        let target = Target { port: 8080, label: "gateway".to_owned(), protocol, required };
         // Independent tables rarely agree: half the time they are the same.
         let listeners_after = if same { listeners_before.clone() } else { listeners_after };
-        PortEvidence { target, sandbox, host, listeners_before, listeners_after }
+        let published_by = if published { vec!["x".to_owned()] } else { Vec::new() };
+        let sandbox = sandbox.map(|dial| match dial.outcome {
+            Outcome::Connected => Dial { greetings, held, ..dial },
+            _ => dial,
+        });
+        PortEvidence { target, sandbox, host, stand_in: false, host_side, published_by, listeners_before, listeners_after }
     }
 }
 
@@ -393,8 +542,12 @@ proptest! {
         } else {
             prop_assert!(decided.cause.is_some());
         }
-        if connected {
-            prop_assert_ne!(decided.verdict, Verdict::TcpFailed);
+        // Nothing is said of a service that a handshake with somebody's kernel would not say too.
+        let answered = port.sandbox.iter().flat_map(|dial| &dial.greetings).any(|greeted| {
+            greeted.kind.is_some() || port.target.protocol == Protocol::Tcp && greeted.acknowledged
+        });
+        if connected && !answered {
+            prop_assert_ne!(decided.verdict, Verdict::Ok);
         }
     }
 
@@ -403,7 +556,9 @@ proptest! {
         let elsewhere = matches!(evidence.standpoint, Some(Standpoint::Elsewhere { .. }));
         let decided = decide(&evidence, &port);
         if elsewhere && decided.verdict == Verdict::TcpFailed {
-            prop_assert_eq!(decided.cause, Some(Cause::UnknownFromHere));
+            // That a service is silent is seen from the sandbox.
+            let seen = [Some(Cause::UnknownFromHere), Some(Cause::Unresponsive)];
+            prop_assert!(seen.contains(&decided.cause), "{:?}", decided.cause);
         }
     }
 

@@ -5,9 +5,11 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
+use hyper::header::HeaderValue;
 use hyper::{Request, Response, StatusCode};
 
-use super::stub::Scope;
+use super::stub::{NAME, Scope};
+use crate::service::MARKER;
 use crate::service::grpc::{self, Body, INTERNAL, PERMISSION_DENIED, UNIMPLEMENTED};
 
 /// The call by which onboarding asks whether the gateway is well.
@@ -25,8 +27,14 @@ const STREAMS_FOR_SANDBOXES: [&str; 2] =
 /// The largest request that OpenShell decodes, and the frame around it.
 const REQUEST_LIMIT: usize = (1 << 20) + grpc::EMPTY_FRAME.len();
 
-/// Answers a request that came in at a listener of that scope.
+/// Answers a request that came in at a listener of that scope, and says who it is.
 pub(super) async fn answer(scope: Scope, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    let mut response = answer_unmarked(scope, request).await?;
+    response.headers_mut().insert(MARKER, HeaderValue::from_static(NAME));
+    Ok(response)
+}
+
+async fn answer_unmarked(scope: Scope, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let path = request.uri().path().to_owned();
     let is_grpc = grpc::is_grpc(request.headers());
     if scope == Scope::SandboxCallable && !(is_grpc && is_for_sandboxes(&path)) {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
 use crate::check::{Checked, Request};
-use crate::dial::{Dial, Icmp, Outcome, TcpState};
+use crate::dial::{Answer, Dial, Greeted, Greeting, Icmp, Outcome, TcpState};
 use crate::engine::{ChosenBy, Endpoint, EngineInfo, IpamEntry, NetworkFacts};
 use crate::evidence::{Evidence, PortEvidence, Trouble};
 use crate::firewall::{Firewall, Tool};
@@ -18,7 +18,34 @@ const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 18, 0, 1);
 fn dial(port: u16, outcome: Outcome, elapsed_us: u64) -> Dial {
     let tcp = Some(TcpState { state: 2, retransmits: 3, rtt_us: 0 });
     let local = Some(Ipv4Addr::new(172, 18, 0, 2));
-    Dial { address: GATEWAY, port, local, outcome, elapsed_us, icmp: Vec::new(), tcp }
+    let kind = if port == 8080 { Answer::Tls } else { Answer::Http1 };
+    let greeted = Greeted {
+        greeting: if port == 8080 { Greeting::Tls } else { Greeting::Http1 },
+        acknowledged: true,
+        answer: "1603".to_owned(),
+        kind: Some(kind),
+        closed: false,
+        errno: 0,
+        elapsed_us: 400,
+        icmp: Vec::new(),
+    };
+    let unanswered = if outcome == Outcome::TimedOut { 3 } else { 0 };
+    let greetings = if outcome == Outcome::Connected { vec![greeted] } else { Vec::new() };
+    Dial {
+        address: GATEWAY,
+        port,
+        local,
+        local_port: Some(40000),
+        outcome,
+        elapsed_us,
+        icmp: Vec::new(),
+        tcp,
+        unanswered,
+        sockets: 2,
+        limited: false,
+        greetings,
+        held: None,
+    }
 }
 
 fn port(target: Target, sandbox: Option<Dial>, listens_on: Option<&str>) -> PortEvidence {
@@ -37,6 +64,9 @@ fn port(target: Target, sandbox: Option<Dial>, listens_on: Option<&str>) -> Port
         target,
         sandbox,
         host: None,
+        stand_in: false,
+        host_side: None,
+        published_by: Vec::new(),
         listeners_before: Some(listeners.clone()),
         listeners_after: Some(listeners),
     }
@@ -68,6 +98,7 @@ fn evidence(ports: Vec<PortEvidence>) -> Evidence {
             elapsed_us: 25,
         }),
         next_hop: Some(Neighbour { address: GATEWAY, complete: true, device: "eth0".to_owned() }),
+        return_path: None,
         ports,
         trouble: None,
     }
