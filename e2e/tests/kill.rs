@@ -147,10 +147,20 @@ fn nothing_is_left_of_boots_killed_at_random_moments(#[values(1, 2, 3, 4)] seed:
     }
 }
 
+/// The relay and the forwarder have entered the hosts' namespaces, and hold sockets of both.
+#[test]
+fn nothing_is_left_of_a_virtual_machine_whose_creator_is_killed() {
+    let before = remains::of_hosts();
+    let mut creator = Creator::start(&["--virtual-machine"], None);
+    assert!(creator.follow(BOOT_PATIENCE, |line| line == "up"), "the hosts never came up");
+    let left = creator.kill(&before);
+    assert!(left.is_empty(), "left behind: {left:#?}");
+}
+
 #[test]
 fn nothing_is_left_of_hosts_that_are_shut_down() {
     let before = remains::of_hosts();
-    let mut creator = Creator::start(&["--engine"], None);
+    let mut creator = Creator::start(&["--engine", "--virtual-machine"], None);
     assert!(creator.follow(BOOT_PATIENCE, |line| line == "up"), "the hosts never came up");
     drop(creator.process.stdin.take());
     assert!(creator.process.wait().unwrap().success());

@@ -50,3 +50,17 @@ async fn what_opens(#[case] posture: Posture, #[case] command: &[&str]) -> Resul
     assert_eq!(answer.of(GATEWAY), (Verdict::Ok, None), "{}", answer.text);
     Ok(())
 }
+
+/// An engine that finds firewalld when it starts puts its bridges into a zone that accepts everything: the usual state of
+/// Fedora and RHEL, and the reason why firewalld is in the way of other bridges only.
+#[tokio::test]
+async fn an_engine_that_knows_firewalld_opens_its_bridges() -> Result<()> {
+    let lab = Lab::start().await?;
+    lab.apply(Posture::Firewalld).await?;
+    lab.check().await?.all_are(Verdict::TcpFailed, Some(Cause::Rejected));
+    lab.host.restart_engine().await?;
+    let zone = format!("--get-zone-of-interface={}", lab.network.bridge);
+    assert_eq!(lab.host.command("firewall-cmd").arg(zone).run().await?.trim(), "docker");
+    lab.check().await?.all_are(Verdict::Ok, None);
+    Ok(())
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use e2e::lab::{Answer, GATEWAY, PROBE, PROXY, blames_no_firewall, check_by};
 use e2e::programs;
+use harness::engine::{Intercept, Interference};
 use harness::service::{Gateway, OllamaProxy, health};
 use harness::vm::{Forwarder, Persona, VirtualMachine};
 use harness::{Network, Ufw};
@@ -128,18 +129,28 @@ async fn a_gateway_that_is_not_on_127_0_0_1_is_not_reached_through_a_forwarder(
     Ok(())
 }
 
-/// A label is enough, whatever the engine and its system are called.
+/// A label is enough, whatever the engine and its system are called. An engine takes no label of Docker's own, so that one
+/// is put into its answer.
 #[rstest]
 #[tokio::test]
 async fn a_label_tells_a_virtual_machine(
-    #[values("dev.rancherdesktop.profile=x", "dev.orbstack.kind=x")] label: &str,
+    #[values("com.docker.desktop.address=unix:///x", "dev.rancherdesktop.profile=x", "dev.orbstack.kind=x")]
+    label: &str,
 ) -> Result<()> {
     let (probe, plain) = (programs::probe()?, "ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\n");
+    let is_dockers = label.starts_with("com.docker.");
     let vm = VirtualMachine::builder(Persona::Lima)
-        .machine(|host| host.name("plain").os_release(plain).engine_label(label))
+        .machine(|host| {
+            let host = host.name("plain").os_release(plain);
+            if is_dockers { host } else { host.engine_label(label) }
+        })
         .user(|host| host.bind(probe, PROBE));
     let vm = vm.start().await?;
     vm.machine().engine()?.create_network(&Network::openshell_docker()).await?;
+    let answer = serde_json::json!([label]);
+    let labelled = Interference::alter(move |info| info["Labels"] = answer.clone());
+    let intercept = Intercept::builder().when("GET", "/info", labelled);
+    let _intercept = if is_dockers { Some(intercept.start(vm.machine())?) } else { None };
     let _gateway = Gateway::on_loopback().start(vm.user()).await?;
     vm.settle().await;
     let answer = check_by(|| vm.user().command(PROBE), &["--port", "8080=gateway"]).await?;

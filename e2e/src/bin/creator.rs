@@ -10,6 +10,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::Result;
 use clap::Parser;
+use harness::engine::Intercept;
+use harness::vm::{Persona, VirtualMachine};
 use harness::{Engine, Host, Image};
 
 #[derive(Parser)]
@@ -20,6 +22,9 @@ struct Arguments {
     /// Give them an engine.
     #[arg(long)]
     engine: bool,
+    /// Create a virtual machine and its user's machine as well, and put a relay before its engine.
+    #[arg(long)]
+    virtual_machine: bool,
     /// The image; `machine` is the machine's own userland.
     #[arg(long, default_value = "debian-13")]
     image: String,
@@ -66,9 +71,20 @@ async fn main() -> Result<()> {
     for boot in boots {
         hosts.push(boot.await??);
     }
+    let virtual_machine = if arguments.virtual_machine {
+        let vm = VirtualMachine::builder(Persona::DockerDesktop).start().await?;
+        let intercept = Intercept::builder().start(vm.machine())?;
+        Some((intercept, vm))
+    } else {
+        None
+    };
     let _ = children.join();
     say("up");
     tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
+    if let Some((intercept, vm)) = virtual_machine {
+        drop(intercept);
+        vm.shutdown().await?;
+    }
     for host in hosts {
         host.shutdown().await?;
     }

@@ -2,10 +2,12 @@
 
 mod docker;
 mod happening;
+mod intercept;
 mod network;
 
 pub(crate) use docker::connect;
 pub use docker::{Docker, EngineError};
+pub use intercept::{Intercept, InterceptBuilder, Interference};
 pub(crate) use network::ensure_bridge_network;
 pub use network::{Network, NetworkInfo};
 

@@ -84,6 +84,27 @@ impl Network {
         self.deviate(|request| request.ipam = Some(Ipam { config: Some(vec![config]), ..Ipam::default() }))
     }
 
+    /// A fixed subnet without a gateway: the bridge has an address, and the engine does not say which. For
+    /// [`Docker::add_network`].
+    #[must_use]
+    pub fn without_gateway(self, subnet: impl Into<String>) -> Self {
+        let config = IpamConfig { subnet: Some(subnet.into()), ..IpamConfig::default() };
+        self.deviate(|request| request.ipam = Some(Ipam { config: Some(vec![config]), ..Ipam::default() }))
+    }
+
+    /// IPv6 as well, in this subnet, whose first address is the bridge's. The engine chooses the IPv4 subnet and names it
+    /// second.
+    #[must_use]
+    pub fn ipv6(self, subnet: impl Into<String>) -> Self {
+        let subnet = subnet.into();
+        let gateway = subnet.split('/').next().map(|beginning| format!("{beginning}1"));
+        let config = IpamConfig { subnet: Some(subnet), gateway, ..IpamConfig::default() };
+        self.deviate(|request| {
+            request.enable_ipv6 = Some(true);
+            request.ipam = Some(Ipam { config: Some(vec![config]), ..Ipam::default() });
+        })
+    }
+
     /// A driver's option, such as `com.docker.network.bridge.name`.
     #[must_use]
     pub fn option(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
@@ -146,12 +167,18 @@ impl Docker {
     /// # Errors
     /// When the engine refuses, or says afterwards that the network has no IPv4 gateway.
     pub async fn create_network(&self, network: &Network) -> Result<NetworkInfo, EngineError> {
-        let name = &network.request.name;
-        self.client()
-            .create_network(network.request.clone())
-            .await
-            .map_err(self.failed(format!("create network {name}")))?;
-        self.inspect_network(name).await
+        self.add_network(network).await?;
+        self.inspect_network(&network.request.name).await
+    }
+
+    /// Creates a network, whatever it is like; for those without an IPv4 gateway.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn add_network(&self, network: &Network) -> Result<(), EngineError> {
+        let call = format!("create network {}", network.request.name);
+        self.client().create_network(network.request.clone()).await.map_err(self.failed(call))?;
+        Ok(())
     }
 
     /// Removes a network.

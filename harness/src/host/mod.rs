@@ -26,7 +26,7 @@ use std::fs::File;
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::Mutex;
@@ -264,6 +264,13 @@ pub(crate) fn read_whole(file: &File) -> String {
         content.extend_from_slice(&chunk[..length]);
     }
     String::from_utf8_lossy(&content).into_owned()
+}
+
+/// Gives a socket's file the mode and the group of another one.
+pub(crate) fn give_same_access(model: &Path, path: &Path) -> io::Result<()> {
+    let model = std::fs::metadata(model)?;
+    chown(path, Some(model.uid()), Some(model.gid()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(model.mode() & 0o7777))
 }
 
 /// The last lines of a text, on lines of their own; empty when there are none.

@@ -43,16 +43,15 @@ pub struct Machine {
     pub host_gateway: Ipv4Addr,
 }
 
-/// docker/for-mac and docker/for-win: the address of Docker Desktop's own proxy. The refusal in NVIDIA/NemoClaw#5513 is
-/// from it.
+/// The address of Docker Desktop's own proxy: the refusal in NVIDIA/NemoClaw#5513 is from it.
 const DESKTOP_GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 168, 65, 254);
 
-/// Lima's documentation, "Host IP (192.168.5.2)"; Colima gives it to its engine (abiosoft/colima#574), and Rancher Desktop
-/// takes it over (rancher-sandbox/rancher-desktop#1625).
+/// The host in Lima's network (rancher-sandbox/rancher-desktop#1625, abiosoft/colima#857); Colima tells its engine so
+/// (abiosoft/colima#574).
 const LIMA_GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 168, 5, 2);
 
-/// OrbStack's documentation, "Container networking": `host.docker.internal` is this.
-const ORBSTACK_GATEWAY: Ipv4Addr = Ipv4Addr::new(0, 250, 250, 254);
+/// What `host.docker.internal` is in OrbStack (orbstack/orbstack#1468).
+const ORBSTACK_GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 19, 248, 254);
 
 impl Persona {
     /// All of them.
@@ -70,7 +69,8 @@ impl Persona {
     /// Its virtual machine; none where the engine runs beside the services.
     ///
     /// The names are those that OpenShell's driver looks for (`docker_gateway_route`). It also looks for labels: an engine
-    /// takes those of Rancher Desktop and OrbStack ([`HostBuilder::engine_label`]), but refuses `com.docker.*` to everybody.
+    /// takes those of Rancher Desktop and OrbStack ([`HostBuilder::engine_label`]), but refuses `com.docker.*` to everybody
+    /// ([`Interference::alter`](crate::engine::Interference::alter) puts one in).
     #[must_use]
     pub fn machine(self) -> Option<Machine> {
         let machine =

@@ -1,14 +1,13 @@
 //! The engine's socket on the user's machine.
 
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixListener as StdUnixListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tokio::io::copy_bidirectional;
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::host::Host;
+use crate::host::{Host, give_same_access};
 
 /// Where it is; `/var/run` is a link to `/run`.
 pub(super) const PATH: &str = "/run/docker.sock";
@@ -20,13 +19,6 @@ pub(super) fn listen(machine: &Host, user: &Host) -> io::Result<StdUnixListener>
     listener.set_nonblocking(true)?;
     give_same_access(&machine.path(PATH), &path)?;
     Ok(listener)
-}
-
-/// Gives a socket's file the mode and the group of another one.
-pub(crate) fn give_same_access(model: &Path, path: &Path) -> io::Result<()> {
-    let model = std::fs::metadata(model)?;
-    chown(path, Some(model.uid()), Some(model.gid()))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(model.mode() & 0o7777))
 }
 
 /// Carries every connection to the engine. Where that refuses, the caller's connection ends without an answer.
