@@ -8,13 +8,14 @@
 //! ```
 //!
 //! The rules are written from descriptions of what those programs do, with their constants and their order, and are nobody's
-//! code. `record` takes an observation of a host as it is at that moment; what a scenario expects has no part in it. So the
+//! code. [`record`] takes an observation of a host as it is at that moment; what a scenario expects has no part in it. So the
 //! table says what each probe would have told a user there.
 
 pub mod answer;
 pub mod busybox;
 pub mod loopback;
 pub mod observation;
+pub mod record;
 pub mod route;
 pub mod score;
 pub mod table;
