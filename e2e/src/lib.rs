@@ -9,3 +9,4 @@ pub mod given;
 pub mod lab;
 pub mod programs;
 pub mod remains;
+pub mod upstream;
