@@ -9,19 +9,47 @@ use e2e::programs;
 use harness::engine::{Intercept, Interference};
 use harness::service::{Gateway, OllamaProxy, health};
 use harness::vm::{Forwarder, Persona, VirtualMachine};
-use harness::{Network, Ufw};
+use harness::{HostBuilder, Network, Ufw};
 use probe::{Cause, HOST_GATEWAY_ATTEMPTS, Report, Route, Verdict};
 use rstest::rstest;
 
 const BOTH: [&str; 4] = ["--port", "8080=gateway", "--port", "11435=ollama-proxy"];
 
+/// Where the oracle is on the user's machine.
+const ORACLE: &str = "/usr/local/bin/oracle";
+
 /// A virtual machine with the network, and the probe on the user's machine.
 async fn start(persona: Persona, forwarder: Forwarder) -> Result<VirtualMachine> {
+    start_with(persona, forwarder, |host| host).await
+}
+
+async fn start_with(
+    persona: Persona,
+    forwarder: Forwarder,
+    user: impl FnOnce(HostBuilder) -> HostBuilder,
+) -> Result<VirtualMachine> {
     let probe = programs::probe()?;
-    let vm = VirtualMachine::builder(persona).user(|host| host.bind(probe, PROBE)).forwarder(forwarder);
+    let vm = VirtualMachine::builder(persona).user(|host| user(host.bind(probe, PROBE))).forwarder(forwarder);
     let vm = vm.start().await?;
     vm.machine().engine()?.create_network(&Network::openshell_docker()).await?;
     Ok(vm)
+}
+
+/// What a sandbox meets at both ports, as the oracle has it through the engine's socket on the user's machine.
+async fn experiences(vm: &VirtualMachine) -> Result<Vec<String>> {
+    let said = vm
+        .user()
+        .command(ORACLE)
+        .args(["--network", "openshell-docker", "--host", "host.openshell.internal:host-gateway"])
+        .args(["--target", "8080=gateway", "--target", "11435=ollama-proxy", "--scale", "0.02"])
+        .env("HOME", "/nonexistent")
+        .run()
+        .await?;
+    let experience = |line: &str| {
+        let line: serde_json::Value = serde_json::from_str(line).context("it is no JSON")?;
+        Ok(line["experience"].as_str().context("no experience")?.to_owned())
+    };
+    said.lines().map(experience).collect()
 }
 
 async fn check(vm: &VirtualMachine) -> Result<Answer> {
@@ -55,20 +83,23 @@ async fn sandboxes_of_every_virtual_machine_reach_what_listens_on_loopback(
     Ok(())
 }
 
-/// UFW is in force there, which only shows when the machine is dialled from outside.
+/// UFW is in force there, which only shows when the machine is dialled from outside. A real sandbox says the same.
 #[tokio::test]
 async fn a_firewall_of_the_users_machine_is_of_no_importance() -> Result<()> {
-    let vm = start(Persona::DockerDesktop, Forwarder::Ready).await?;
+    let oracle = programs::own("oracle", env!("CARGO_BIN_EXE_oracle"));
+    let vm = start_with(Persona::DockerDesktop, Forwarder::Ready, |host| host.bind(oracle, ORACLE)).await?;
     let gateway = Gateway::on_loopback().start(vm.user()).await?;
     let _proxy = OllamaProxy::new().start(vm.user()).await?;
     vm.user().apply(&Ufw::brev().into(), vm.lan()).await?;
     check(&vm).await?.all_are(Verdict::Ok, None);
+    assert_eq!(experiences(&vm).await?, ["reached", "reached"]);
     gateway.stop().await?;
     vm.settle().await;
     let answer = check(&vm).await?;
     assert_eq!(answer.of(GATEWAY), (Verdict::TcpFailed, Some(Cause::UnknownFromHere)), "{}", answer.text);
     assert_eq!(answer.of(PROXY), (Verdict::Ok, None), "{}", answer.text);
     answer.blames_no_firewall();
+    assert_eq!(experiences(&vm).await?, ["not_reached", "reached"]);
     Ok(())
 }
 
