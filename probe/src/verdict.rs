@@ -225,7 +225,15 @@ fn connected(evidence: &Evidence, port: &PortEvidence, dial: &Dial, bridge: Opti
         return Judgement::unavailable(Cause::ProbeFailed);
     }
     if any(&|greeted| greeted.kind.is_some()) {
-        return Judgement::wrong(Cause::OtherProtocol);
+        // A gateway without TLS answers the ClientHello as bad HTTP: only what answers the other greeting so too is none.
+        let greetings = if port.protocol() == Protocol::Grpc { 2 } else { 1 };
+        let all =
+            dial.greetings.len() >= greetings && dial.greetings.iter().all(|greeted| greeted.acknowledged);
+        return if all {
+            Judgement::wrong(Cause::OtherProtocol)
+        } else {
+            Judgement::unavailable(Cause::Inconclusive)
+        };
     }
     let Some(listening) = listening else {
         // A forwarder takes the connection before it knows whether there is a service behind it.

@@ -92,6 +92,14 @@ fn explained(evidence: &Evidence, port: &PortEvidence, judgement: Judgement) -> 
                 ended(port)
             )
         }
+        Cause::Inconclusive
+            if port.sandbox.as_ref().is_some_and(|dial| dial.outcome == Outcome::Connected) =>
+        {
+            format!(
+                "{place} answers {}, and the next connection, which would tell more, failed",
+                answer(port)
+            )
+        }
         Cause::Undetermined | Cause::Inconclusive => {
             format!("{} at {place}, and the facts do not add up to one reason", ended(port))
         }

@@ -138,8 +138,17 @@ fn any_answer_in_the_services_protocol_is_the_service() {
     let twice = vec![greeted(Some(Answer::Http1)), greeted(Some(Answer::Http2))];
     assert_eq!(decided(Protocol::Grpc, twice), Judgement::ok());
     assert_eq!(decided(Protocol::Http, kind(Answer::Http1)), Judgement::ok());
-    assert_eq!(decided(Protocol::Grpc, kind(Answer::Http1)), Judgement::wrong(Cause::OtherProtocol));
-    assert_eq!(decided(Protocol::Grpc, kind(Answer::Other)), Judgement::wrong(Cause::OtherProtocol));
+    for other in [Answer::Http1, Answer::Other] {
+        let both = || vec![greeted(Some(other)), greeted(Some(other))];
+        assert_eq!(decided(Protocol::Grpc, both()), Judgement::wrong(Cause::OtherProtocol));
+        let hung_up = vec![greeted(Some(other)), Greeted { closed: true, ..greeted(None) }];
+        assert_eq!(decided(Protocol::Grpc, hung_up), Judgement::wrong(Cause::OtherProtocol));
+        // The second connection was not made, or is limited: the second greeting might have been answered.
+        let lost = vec![greeted(Some(other)), Greeted { acknowledged: false, ..greeted(None) }];
+        for cut in [kind(other), lost] {
+            assert_eq!(decided(Protocol::Grpc, cut), Judgement::unavailable(Cause::Inconclusive));
+        }
+    }
     assert_eq!(decided(Protocol::Tcp, vec![greeted(None)]), Judgement::ok());
     let silent = || vec![greeted(None), Greeted { closed: true, ..greeted(None) }];
     assert_eq!(decided(Protocol::Grpc, silent()), failed(Cause::Unresponsive));
