@@ -8,6 +8,7 @@ use probe::{Cause, Report, Verdict};
 use super::events::{EventError, Stage};
 use super::file::ScenarioFile;
 use super::format::{Event, Expect, Experience, Lifecycle, Persona};
+use super::observer::{Moment, Observer};
 use super::oracle::{self, OracleError};
 use crate::engine::Engine;
 use crate::host::{BootError, ExecError, Host, tail};
@@ -115,6 +116,9 @@ pub enum RunError {
     /// There is no answer of the oracle.
     #[error(transparent)]
     Oracle(#[from] OracleError),
+    /// An observer did not see what it wanted to see.
+    #[error("observe the host: {0}")]
+    Observer(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The host did not end well.
     #[error("end the host: {0}")]
     Shutdown(#[source] std::io::Error),
@@ -146,9 +150,29 @@ impl Runner {
     /// # Errors
     /// When it does not come to an outcome: an outcome that is not the expected one is none of these.
     pub async fn run(&self, file: &ScenarioFile) -> Result<Outcome, RunError> {
+        self.watched(file, None).await
+    }
+
+    /// Runs one while somebody looks at its host.
+    ///
+    /// # Errors
+    /// Also when that fails.
+    pub async fn run_observed(
+        &self,
+        file: &ScenarioFile,
+        observer: &dyn Observer,
+    ) -> Result<Outcome, RunError> {
+        self.watched(file, Some(observer)).await
+    }
+
+    async fn watched(
+        &self,
+        file: &ScenarioFile,
+        observer: Option<&dyn Observer>,
+    ) -> Result<Outcome, RunError> {
         let begun = Instant::now();
         let host = self.boot(file).await?;
-        let outcome = self.on_host(file, &host).await;
+        let outcome = self.on_host(file, &host, observer).await;
         host.shutdown().await.map_err(RunError::Shutdown)?;
         Ok(Outcome { elapsed: begun.elapsed(), ..outcome? })
     }
@@ -170,7 +194,12 @@ impl Runner {
         Ok(builder.start().await?)
     }
 
-    async fn on_host(&self, file: &ScenarioFile, host: &Host) -> Result<Outcome, RunError> {
+    async fn on_host(
+        &self,
+        file: &ScenarioFile,
+        host: &Host,
+        observer: Option<&dyn Observer>,
+    ) -> Result<Outcome, RunError> {
         let scenario = &file.scenario;
         for capability in &scenario.skip_unless {
             if let Some(reason) = capability.missing(host).await.map_err(RunError::Capability)? {
@@ -184,16 +213,19 @@ impl Runner {
                 source: Box::new(source),
             }
         };
+        if let Some(observer) = observer {
+            observer.booted(host).await.map_err(RunError::Observer)?;
+        }
         let mut stage = Stage::new(host, self.user_in(host).await?);
         let mut answers = Vec::new();
         for (index, event) in scenario.events.iter().enumerate() {
             if let Event::Check(name) = event {
-                answers.extend(self.check(file, &mut stage, Some(name)).await?);
+                answers.extend(self.check(file, &mut stage, Some(name), observer).await?);
             } else {
                 stage.perform(event).await.map_err(failed(index))?;
             }
         }
-        answers.extend(self.check(file, &mut stage, None).await?);
+        answers.extend(self.check(file, &mut stage, None, observer).await?);
         // In the order of the expectations.
         answers.sort_by_key(|(index, _)| *index);
         let answers = answers.into_iter().map(|(_, answer)| answer).collect();
@@ -216,6 +248,7 @@ impl Runner {
         file: &ScenarioFile,
         stage: &mut Stage<'_>,
         at: Option<&str>,
+        observer: Option<&dyn Observer>,
     ) -> Result<Vec<(usize, Answer)>, RunError> {
         let scenario = &file.scenario;
         let expected: Vec<(usize, &Expect)> =
@@ -224,6 +257,12 @@ impl Runner {
             return Ok(Vec::new());
         }
         let report = probe(file, stage, &expected).await?;
+        if let Some(observer) = observer {
+            let named = scenario.check.iter().position(|argument| argument == "--network");
+            let network = named.and_then(|index| scenario.check.get(index + 1)).map(String::as_str);
+            let moment = Moment { host: stage.host, expected: &expected, user: stage.user, network };
+            observer.checked(moment).await.map_err(RunError::Observer)?;
+        }
         let asked: Vec<&Expect> =
             expected.iter().map(|(_, expect)| *expect).filter(|expect| expect.oracle.is_some()).collect();
         let said = match &self.oracle {
