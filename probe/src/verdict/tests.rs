@@ -588,6 +588,28 @@ proptest! {
         }
     }
 
+    /// What is seen from the host explains a failure, and never makes it a success.
+    #[test]
+    fn no_evidence_but_the_sandboxs_own_turns_a_failure_into_ok(
+        evidence in any_evidence(),
+        port in any_port(),
+        other in any_port(),
+    ) {
+        if decide(&evidence, &port).verdict != Verdict::TcpFailed {
+            return Ok(());
+        }
+        let contrary = PortEvidence { target: port.target.clone(), sandbox: port.sandbox.clone(), ..other };
+        prop_assert_ne!(decide(&evidence, &contrary).verdict, Verdict::Ok);
+    }
+
+    #[test]
+    fn trouble_with_the_tools_never_becomes_a_failure(evidence in any_evidence(), port in any_port()) {
+        let broken = Trouble::Protocol(ProtocolError::Incomplete { output: String::new() });
+        let evidence = Evidence { trouble: Some(broken), ..evidence };
+        let verdict = decide(&evidence, &port).verdict;
+        prop_assert!(matches!(verdict, Verdict::ProbeUnavailable | Verdict::Skipped), "{verdict:?}");
+    }
+
     #[test]
     fn only_what_may_be_missing_is_skipped(evidence in any_evidence(), port in any_port()) {
         if decide(&evidence, &port).verdict == Verdict::Skipped {
