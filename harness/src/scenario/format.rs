@@ -5,6 +5,8 @@ mod events;
 use probe::{Cause, PortSpec, Verdict};
 use serde::Deserialize;
 
+use crate::vm::Persona;
+
 pub use events::{
     Address, ContainerEvent, Control, During, EngineEvent, Event, GatewayEvent, IpamEvent, Lifecycle, Mode,
     NetworkEvent, PostureEvent, ProxyEvent, ServiceEvent,
@@ -33,7 +35,7 @@ pub struct Scenario {
     pub beside: Option<String>,
     /// An `ok` scenario, by a path relative to this file, whose events differ from this one's in one line.
     pub control: Option<String>,
-    /// What the host pretends to be.
+    /// What the host pretends to be. Where that has a virtual machine, there are two hosts.
     #[serde(default)]
     pub persona: Persona,
     /// Further arguments of `openshell-probe check`. The targets come from the expectations.
@@ -96,18 +98,6 @@ pub enum FirewallClass {
     Nft,
     /// firewalld.
     Firewalld,
-}
-
-/// What a host pretends to be.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Persona {
-    /// An ordinary machine with Debian.
-    #[default]
-    Debian,
-    /// A machine of Brev's, by its host name.
-    Brev,
 }
 
 /// What a scenario may need of the kernel or of the host's image.

@@ -32,6 +32,7 @@ mod file;
 pub mod format;
 mod network_events;
 mod oracle;
+mod place;
 mod run;
 mod services;
 mod table;

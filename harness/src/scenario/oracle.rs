@@ -95,7 +95,12 @@ fn arguments(scenario: &Scenario, expected: &[&Expect], gateway: Option<Ipv4Addr
     let network = option("--network").unwrap_or_else(|| probe::DEFAULT_NETWORK.to_owned());
     let mut arguments = vec!["--network".to_owned(), network];
     // Where OpenShell's setting names an address, that is what sandboxes are given.
-    let address = option("--host-gateway-ip").or_else(|| gateway.map(|gateway| gateway.to_string()));
+    let usual = if scenario.persona.machine().is_some() {
+        Some("host-gateway".to_owned())
+    } else {
+        gateway.map(|gateway| gateway.to_string())
+    };
+    let address = option("--host-gateway-ip").or(usual);
     for alias in ALIASES {
         arguments
             .extend(address.iter().flat_map(|address| ["--host".to_owned(), format!("{alias}:{address}")]));

@@ -98,3 +98,24 @@ fn an_expectation_belongs_to_a_check() {
     );
     broken(check, &format!("{check}\n  {{ check = \"before\" }},"), "10", &["two checks \"before\""]);
 }
+
+#[test]
+fn what_a_persona_cannot_do_is_refused_with_its_line() {
+    broken(
+        "{ gateway = {} }",
+        "{ forwarder = \"absent\" }",
+        "7",
+        &["needs a persona with a virtual machine"],
+    );
+    let with_vm = GOOD.replace("events = [", "persona = \"lima\"\nevents = [");
+    let gateway = |keys: &str| with_vm.replace("{ gateway = {} }", &format!("{{ gateway = {{ {keys} }} }}"));
+    for keys in ["lifecycle = \"reused\"", "mode = \"tls\""] {
+        refused(&gateway(keys), "8", &["needs a persona without a virtual machine"]);
+    }
+    refused(
+        &gateway("bind = [\"127.0.0.1\", \"bridge\"]"),
+        "8",
+        &["bind: the bridge is in the virtual machine"],
+    );
+    assert!(ScenarioFile::parse(Path::new("folder/name.toml"), &gateway("bind = [\"::1\"]")).is_ok());
+}

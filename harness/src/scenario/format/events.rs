@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::Deserialize;
 
 use crate::service::Behaviour;
+use crate::vm::Forwarder;
 
 /// One thing that happens.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -38,6 +39,8 @@ pub enum Event {
     Control(Control),
     /// Something happens to the engine.
     Engine(EngineEvent),
+    /// Connections of sandboxes are carried to the user's machine, or are no more. They are from the start.
+    Forwarder(Forwarder),
     /// Something happens as soon as the next check has made its container.
     DuringCheck(During),
     /// The probe, and the oracle, are run now too; expectations name this with `at`.
@@ -85,8 +88,8 @@ pub struct IpamEvent {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct GatewayEvent {
-    /// One or two addresses.
-    pub bind: Vec<Address>,
+    /// One or two addresses. Unless said, 127.0.0.1, and `bridge` where there is no virtual machine.
+    pub bind: Option<Vec<Address>>,
     /// Its port.
     pub port: u16,
     /// What it speaks.
@@ -98,7 +101,7 @@ pub struct GatewayEvent {
 impl Default for GatewayEvent {
     fn default() -> Self {
         Self {
-            bind: vec![Address::Ip(Ipv4Addr::LOCALHOST.into()), Address::Bridge],
+            bind: None,
             port: crate::service::Gateway::PORT,
             mode: Mode::Plain,
             lifecycle: Lifecycle::StandIn,
