@@ -10,7 +10,7 @@ use tokio::time::{interval, timeout};
 use super::format::{Address, Control, During, Event, PostureEvent};
 use super::place::Place;
 use super::services::Running;
-use crate::engine::{EngineError, NetworkInfo};
+use crate::engine::{EngineError, Intercept, InterceptBuilder, NetworkInfo};
 use crate::host::{ExecError, Host, HostCommand};
 use crate::posture::{Passage, Posture, PostureError, Ufw};
 use crate::service::ServiceError;
@@ -69,6 +69,9 @@ pub(super) struct Stage<'host> {
     pub(super) during: Option<During>,
     /// The service manager that has the gateway, kept for as long as the gateway.
     pub(super) manager: Option<crate::service::ServiceManager>,
+    /// What the relay before the engine does, and the relay when there is one.
+    pub(super) disturbances: InterceptBuilder,
+    pub(super) relay: Option<Intercept>,
 }
 
 impl<'host> Stage<'host> {
@@ -83,6 +86,8 @@ impl<'host> Stage<'host> {
             user,
             during: None,
             manager: None,
+            disturbances: Intercept::builder(),
+            relay: None,
         }
     }
 
@@ -102,6 +107,9 @@ impl<'host> Stage<'host> {
             Event::Run(line) => self.run(line).await,
             Event::Control(control) => self.control(control),
             Event::Engine(engine) => self.happen_to_engine(*engine).await,
+            Event::Relay(relay) => self.disturb(relay),
+            Event::Resolver(resolver) => self.set_resolver(resolver),
+            Event::NameServer(server) => self.start_name_server(server).await,
             Event::Forwarder(forwarder) => self.forward(*forwarder).await,
             Event::DuringCheck(during) => {
                 self.during = Some(during.clone());

@@ -8,8 +8,9 @@ use serde::Deserialize;
 use crate::vm::Persona;
 
 pub use events::{
-    Address, ContainerEvent, Control, During, EngineEvent, Event, GatewayEvent, IpamEvent, Lifecycle, Mode,
-    NetworkEvent, PostureEvent, ProxyEvent, ServiceEvent,
+    Address, ContainerEvent, Control, Disturbance, During, EngineCall, EngineEvent, Event, GatewayEvent,
+    IpamEvent, Lifecycle, Mode, NameServerEvent, NetworkEvent, PostureEvent, ProxyEvent, RelayEvent,
+    ResolverEvent, ServiceEvent,
 };
 
 /// The version of the form.
@@ -122,17 +123,19 @@ pub enum Capability {
 }
 
 /// How the oracle is run.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct OracleSettings {
     /// A factor on the waiting times of OpenShell's supervisor between its attempts, 1 for the real ones.
     pub scale: f64,
+    /// The name that the sandbox dials, `host.openshell.internal` unless said. It has to find any other one by its resolver.
+    pub alias: Option<String>,
 }
 
 impl Default for OracleSettings {
     fn default() -> Self {
-        Self { scale: 0.02 }
+        Self { scale: 0.02, alias: None }
     }
 }
 

@@ -30,6 +30,7 @@ mod engine_events;
 mod events;
 mod file;
 pub mod format;
+mod name_events;
 mod network_events;
 mod oracle;
 mod place;

@@ -40,7 +40,7 @@ pub(super) struct Running<'host> {
 }
 
 impl<'host> Running<'host> {
-    fn of(host: &'host Host, service: Service) -> Self {
+    pub(super) fn of(host: &'host Host, service: Service) -> Self {
         let addresses = service.addresses().to_vec();
         Self { host, pid: Some(service.pid()), addresses, service: Some(service) }
     }
@@ -185,7 +185,7 @@ impl Stage<'_> {
         filled.map_err(|message| EventError::Wrong(format!("fill the accept queue of {name}: {message}")))
     }
 
-    fn refuse_second(&self, name: &str) -> Result<(), EventError> {
+    pub(super) fn refuse_second(&self, name: &str) -> Result<(), EventError> {
         let runs = self.services.iter().any(|(known, _)| known == name);
         let message = || EventError::Wrong(format!("{name} runs already: stop it first"));
         if runs { Err(message()) } else { Ok(()) }
