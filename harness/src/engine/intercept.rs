@@ -84,6 +84,31 @@ impl Interference {
         let config: Vec<Value> = entries.iter().map(entry).collect();
         Self::alter(move |network| network["IPAM"]["Config"] = Value::Array(config.clone()))
     }
+
+    /// The engine's answer has these values (RFC 7396): objects are merged key by key, `null` removes a key, and everything
+    /// else is replaced.
+    #[must_use]
+    pub fn merge(patch: Value) -> Self {
+        Self::alter(move |answer| merge(answer, &patch))
+    }
+}
+
+fn merge(value: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        value.clone_from(patch);
+        return;
+    };
+    if !value.is_object() {
+        *value = json!({});
+    }
+    let Value::Object(value) = value else { return };
+    for (key, patch) in patch {
+        if patch.is_null() {
+            value.remove(key);
+        } else {
+            merge(value.entry(key.as_str()).or_insert(Value::Null), patch);
+        }
+    }
 }
 
 impl fmt::Debug for Interference {
@@ -312,5 +337,22 @@ mod tests {
         assert!(is_about("/containers/*/start", "/containers/0123/start"));
         assert!(!is_about("/containers/*/start", "/containers/0123/attach"));
         assert!(is_about("/volumes", "/volumes"));
+    }
+
+    #[test]
+    fn a_merge_changes_what_it_names() {
+        let merged = |patch: Value| {
+            let mut answer = json!({ "Name": "a", "IPAM": { "Driver": "default", "Config": [1, 2] } });
+            merge(&mut answer, &patch);
+            answer
+        };
+        let config = json!({ "IPAM": { "Config": [3] } });
+        assert_eq!(merged(config), json!({ "Name": "a", "IPAM": { "Driver": "default", "Config": [3] } }));
+        assert_eq!(merged(json!({ "IPAM": null, "Id": 1 })), json!({ "Name": "a", "Id": 1 }));
+        assert_eq!(
+            merged(json!({ "Name": { "b": 1 }, "IPAM": [] })),
+            json!({ "Name": { "b": 1 }, "IPAM": [] })
+        );
+        assert_eq!(merged(json!([])), json!([]));
     }
 }

@@ -1,4 +1,4 @@
-//! Makes the events happen, in a running host.
+//! Makes the events happen, in running hosts.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,12 +8,14 @@ use bollard::query_parameters::ListContainersOptionsBuilder;
 use tokio::time::{interval, timeout};
 
 use super::format::{Address, Control, During, Event, PostureEvent};
+use super::place::Place;
 use super::services::Running;
-use crate::engine::{EngineError, NetworkInfo};
+use crate::engine::{EngineError, Intercept, InterceptBuilder, NetworkInfo};
 use crate::host::{ExecError, Host, HostCommand};
 use crate::posture::{Passage, Posture, PostureError, Ufw};
 use crate::service::ServiceError;
 use crate::service::gateway::GatewayError;
+use crate::vm::{Forwarder, VirtualMachine};
 
 /// How long the next check may take until its container runs; measured: 0.4 s.
 const CONTAINER_DEADLINE: Duration = Duration::from_secs(20);
@@ -48,13 +50,17 @@ impl From<GatewayError> for EventError {
     }
 }
 
-/// A host and what has happened to it.
+/// The hosts and what has happened to them.
 pub(super) struct Stage<'host> {
+    /// The user's machine: the probe, the services, the firewall and every command line.
     pub(super) host: &'host Host,
+    /// The engine's host, which is the same one where there is no virtual machine.
+    pub(super) machine: &'host Host,
+    pub(super) vm: Option<&'host VirtualMachine>,
     /// What `$SUBNET`, `$GATEWAY` and `$BRIDGE` are of.
     pub(super) network: Option<NetworkInfo>,
     /// The services that run, by the names that events give them.
-    pub(super) services: Vec<(String, Running)>,
+    pub(super) services: Vec<(String, Running<'host>)>,
     /// What command lines may use besides the network: `$NAME_IP` of each container.
     pub(super) variables: Vec<(String, String)>,
     /// The user and group that the probe runs as, unless root.
@@ -63,18 +69,25 @@ pub(super) struct Stage<'host> {
     pub(super) during: Option<During>,
     /// The service manager that has the gateway, kept for as long as the gateway.
     pub(super) manager: Option<crate::service::ServiceManager>,
+    /// What the relay before the engine does, and the relay when there is one.
+    pub(super) disturbances: InterceptBuilder,
+    pub(super) relay: Option<Intercept>,
 }
 
 impl<'host> Stage<'host> {
-    pub(super) fn new(host: &'host Host, user: Option<(u32, u32)>) -> Self {
+    pub(super) fn new(place: &'host Place, user: Option<(u32, u32)>) -> Self {
         Self {
-            host,
+            host: place.user(),
+            machine: place.machine(),
+            vm: place.vm(),
             network: None,
             services: Vec::new(),
             variables: Vec::new(),
             user,
             during: None,
             manager: None,
+            disturbances: Intercept::builder(),
+            relay: None,
         }
     }
 
@@ -90,12 +103,14 @@ impl<'host> Stage<'host> {
             Event::Stop(name) => self.stop(name).await,
             Event::Freeze(name) => self.freeze(name).await,
             Event::FillQueue(name) => self.fill_queue(name).await,
-            Event::Posture(posture) => {
-                Ok(self.host.apply(&posture.into(), self.known_network("posture")?).await?)
-            }
+            Event::Posture(posture) => Ok(self.host.apply(&posture.into(), self.outside("posture")?).await?),
             Event::Run(line) => self.run(line).await,
             Event::Control(control) => self.control(control),
             Event::Engine(engine) => self.happen_to_engine(*engine).await,
+            Event::Relay(relay) => self.disturb(relay),
+            Event::Resolver(resolver) => self.set_resolver(resolver),
+            Event::NameServer(server) => self.start_name_server(server).await,
+            Event::Forwarder(forwarder) => self.forward(*forwarder).await,
             Event::DuringCheck(during) => {
                 self.during = Some(during.clone());
                 Ok(())
@@ -108,6 +123,18 @@ impl<'host> Stage<'host> {
     pub(super) fn known_network(&self, event: &str) -> Result<&NetworkInfo, EventError> {
         let missing = || EventError::Wrong(format!("{event} needs a network with an IPv4 gateway before it"));
         self.network.as_ref().ok_or_else(missing)
+    }
+
+    /// Where the user's machine is dialled from to see what its firewall does: the bridge of the sandboxes, or with a
+    /// virtual machine its own network.
+    fn outside(&self, event: &str) -> Result<&NetworkInfo, EventError> {
+        self.vm.map_or_else(|| self.known_network(event), |vm| Ok(vm.lan()))
+    }
+
+    async fn forward(&self, forwarder: Forwarder) -> Result<(), EventError> {
+        let missing = || EventError::Wrong("forwarder: there is no virtual machine".to_owned());
+        self.vm.ok_or_else(missing)?.forward(forwarder).await;
+        Ok(())
     }
 
     /// The address that a bind stands for now.
@@ -123,7 +150,7 @@ impl<'host> Stage<'host> {
         let label = format!("{}={}", probe::OWNER_LABEL, probe::OWNER);
         let filters = HashMap::from([("label".to_owned(), vec![label])]);
         let options = ListContainersOptionsBuilder::default().filters(&filters).build();
-        let engine = self.host.engine()?;
+        let engine = self.machine.engine()?;
         let there = async {
             let mut tick = interval(Duration::from_millis(3));
             loop {
@@ -141,9 +168,9 @@ impl<'host> Stage<'host> {
             .map_err(late)
             .and_then(|there: Result<(), EngineError>| there.map_err(EventError::from))?;
         match during {
-            During::EngineRestart => Ok(self.host.restart_engine().await?),
-            During::EngineKill => Ok(self.host.kill_engine().await?),
-            During::EngineFreeze => Ok(self.host.freeze_engine().await?),
+            During::EngineRestart => Ok(self.machine.restart_engine().await?),
+            During::EngineKill => Ok(self.machine.kill_engine().await?),
+            During::EngineFreeze => Ok(self.machine.freeze_engine().await?),
             During::Run(line) => self.run(line).await,
         }
     }
@@ -173,7 +200,7 @@ impl<'host> Stage<'host> {
             Control::BlockedPort(port) => (Passage::Blocked, Some(*port)),
             Control::OpenPort(port) => (Passage::Open, Some(*port)),
         };
-        Ok(self.host.prove(passage, port, self.known_network("control")?)?)
+        Ok(self.host.prove(passage, port, self.outside("control")?)?)
     }
 }
 

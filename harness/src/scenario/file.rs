@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use probe::Verdict;
 use serde::Deserialize;
 
-use super::format::{Event, Expect, Experience, Scenario, VERSION};
+use super::format::{Address, Event, Expect, Experience, Lifecycle, Mode, Scenario, VERSION};
 
 /// Where the form is described.
 const HINT: &str = "hint: docs/scenarios.md has every key, and so has `openshell-harness scenarios --schema`";
@@ -149,6 +149,7 @@ impl ScenarioFile {
             return Err(self.wrong(1, format!("{key} is empty")));
         }
         self.check_words()?;
+        self.check_place()?;
         self.check_checks()?;
         for (index, expect) in scenario.expect.iter().enumerate() {
             let line = self.expect_lines.get(index).copied().unwrap_or(1);
@@ -173,6 +174,35 @@ impl ScenarioFile {
             causes.join(", ")
         );
         Err(self.wrong(1, message))
+    }
+
+    /// What one host cannot do, and what two cannot.
+    fn check_place(&self) -> Result<(), FileError> {
+        let is_vm = self.scenario.persona.machine().is_some();
+        let on_bridge = |bind: &[Address]| is_vm && bind.contains(&Address::Bridge);
+        for (index, event) in self.scenario.events.iter().enumerate() {
+            let is_on_bridge = match event {
+                Event::Gateway(it) => it.bind.as_deref().is_some_and(on_bridge),
+                Event::Proxy(it) => on_bridge(&[it.bind]),
+                Event::Service(it) => on_bridge(&it.bind),
+                _ => false,
+            };
+            let message = match event {
+                _ if is_on_bridge => {
+                    "bind: the bridge is in the virtual machine, and services are on the user's"
+                }
+                Event::Forwarder(_) if !is_vm => "a forwarder needs a persona with a virtual machine",
+                Event::Gateway(it) if is_vm && it.lifecycle != Lifecycle::StandIn => {
+                    "an onboarding needs a persona without a virtual machine"
+                }
+                Event::Gateway(it) if is_vm && it.mode == Mode::Tls => {
+                    "a gateway with TLS needs a persona without a virtual machine: the oracle has its certificates there only"
+                }
+                _ => continue,
+            };
+            return Err(self.wrong(self.event_line(index), message.to_owned()));
+        }
+        Ok(())
     }
 
     /// Every `at` names a check event, every check event has an expectation, and no target is named twice at one check.

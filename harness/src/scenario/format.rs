@@ -5,9 +5,12 @@ mod events;
 use probe::{Cause, PortSpec, Verdict};
 use serde::Deserialize;
 
+use crate::vm::Persona;
+
 pub use events::{
-    Address, ContainerEvent, Control, During, EngineEvent, Event, GatewayEvent, IpamEvent, Lifecycle, Mode,
-    NetworkEvent, PostureEvent, ProxyEvent, ServiceEvent,
+    Address, ContainerEvent, Control, Disturbance, During, EngineCall, EngineEvent, Event, GatewayEvent,
+    IpamEvent, Lifecycle, Mode, NameServerEvent, NetworkEvent, PostureEvent, ProxyEvent, RelayEvent,
+    ResolverEvent, ServiceEvent,
 };
 
 /// The version of the form.
@@ -33,7 +36,7 @@ pub struct Scenario {
     pub beside: Option<String>,
     /// An `ok` scenario, by a path relative to this file, whose events differ from this one's in one line.
     pub control: Option<String>,
-    /// What the host pretends to be.
+    /// What the host pretends to be. Where that has a virtual machine, there are two hosts.
     #[serde(default)]
     pub persona: Persona,
     /// Further arguments of `openshell-probe check`. The targets come from the expectations.
@@ -98,18 +101,6 @@ pub enum FirewallClass {
     Firewalld,
 }
 
-/// What a host pretends to be.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Persona {
-    /// An ordinary machine with Debian.
-    #[default]
-    Debian,
-    /// A machine of Brev's, by its host name.
-    Brev,
-}
-
 /// What a scenario may need of the kernel or of the host's image.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -132,17 +123,19 @@ pub enum Capability {
 }
 
 /// How the oracle is run.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct OracleSettings {
     /// A factor on the waiting times of OpenShell's supervisor between its attempts, 1 for the real ones.
     pub scale: f64,
+    /// The name that the sandbox dials, `host.openshell.internal` unless said. It has to find any other one by its resolver.
+    pub alias: Option<String>,
 }
 
 impl Default for OracleSettings {
     fn default() -> Self {
-        Self { scale: 0.02 }
+        Self { scale: 0.02, alias: None }
     }
 }
 

@@ -12,7 +12,7 @@ impl Stage<'_> {
     pub(super) async fn create_network(&mut self, event: &NetworkEvent) -> Result<(), EventError> {
         let network = network(event)?;
         let name = event.name.as_deref().unwrap_or(probe::DEFAULT_NETWORK);
-        let engine = self.host.engine()?;
+        let engine = self.machine.engine()?;
         let info = match engine.create_network(&network).await {
             Ok(info) => Some(info),
             // It is there, and without an IPv4 gateway: the very thing that some scenarios are about.
@@ -28,7 +28,7 @@ impl Stage<'_> {
     }
 
     pub(super) async fn remove_network(&mut self, name: &str) -> Result<(), EventError> {
-        self.host.engine()?.remove_network(name).await?;
+        self.machine.engine()?.remove_network(name).await?;
         if self.network.as_ref().is_some_and(|known| known.name == name) {
             self.network = None;
         }
@@ -37,7 +37,7 @@ impl Stage<'_> {
 
     /// What the engine says of `openshell-docker` now, after somebody else may have made it.
     pub(super) async fn look_at_network(&mut self) -> Result<(), EventError> {
-        self.network = self.host.engine()?.find_network(probe::DEFAULT_NETWORK).await?;
+        self.network = self.machine.engine()?.find_network(probe::DEFAULT_NETWORK).await?;
         Ok(())
     }
 }

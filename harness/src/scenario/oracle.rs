@@ -95,7 +95,12 @@ fn arguments(scenario: &Scenario, expected: &[&Expect], gateway: Option<Ipv4Addr
     let network = option("--network").unwrap_or_else(|| probe::DEFAULT_NETWORK.to_owned());
     let mut arguments = vec!["--network".to_owned(), network];
     // Where OpenShell's setting names an address, that is what sandboxes are given.
-    let address = option("--host-gateway-ip").or_else(|| gateway.map(|gateway| gateway.to_string()));
+    let usual = if scenario.persona.machine().is_some() {
+        Some("host-gateway".to_owned())
+    } else {
+        gateway.map(|gateway| gateway.to_string())
+    };
+    let address = option("--host-gateway-ip").or(usual);
     for alias in ALIASES {
         arguments
             .extend(address.iter().flat_map(|address| ["--host".to_owned(), format!("{alias}:{address}")]));
@@ -107,6 +112,7 @@ fn arguments(scenario: &Scenario, expected: &[&Expect], gateway: Option<Ipv4Addr
             arguments.extend([option.to_owned(), format!("{TLS_FOLDER}/{file}")]);
         }
     }
+    arguments.extend(scenario.oracle.alias.iter().flat_map(|alias| ["--alias".to_owned(), alias.clone()]));
     arguments.extend(["--scale".to_owned(), scenario.oracle.scale.to_string()]);
     for expect in expected {
         let (port, label, call) = (expect.target.port, &expect.target.label, call(scenario, expect).name());
@@ -134,5 +140,45 @@ pub(super) fn call(scenario: &Scenario, expect: &Expect) -> Call {
         Call::Grpc
     } else {
         Call::Http
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::ScenarioFile;
+
+    /// What the sandbox is told, for a file with these lines more.
+    fn told(head: &str, gateway: Option<Ipv4Addr>) -> String {
+        let text = include_str!("compare/tests.toml").replace("events = [", &format!("{head}\nevents = ["));
+        let file = ScenarioFile::parse("name.toml".as_ref(), &text).unwrap();
+        let expected: Vec<&Expect> = file.scenario.expecting(None).collect();
+        arguments(&file.scenario, &expected, gateway).join(" ")
+    }
+
+    #[test]
+    fn a_sandbox_is_given_the_address_that_openshell_gives_it() {
+        let bridge = Some(Ipv4Addr::new(172, 18, 0, 1));
+        let hosts = |address: &str| {
+            format!("--host host.docker.internal:{address} --host host.openshell.internal:{address} ")
+        };
+        for (head, address) in [
+            ("", "172.18.0.1"),
+            ("persona = \"wsl2_engine\"", "172.18.0.1"),
+            ("persona = \"wsl2\"", "host-gateway"),
+            ("check = [\"--host-gateway-ip\", \"10.0.0.1\"]", "10.0.0.1"),
+            ("persona = \"wsl2\"\ncheck = [\"--host-gateway-ip=10.0.0.1\"]", "10.0.0.1"),
+        ] {
+            let told = told(head, bridge);
+            assert!(told.contains(&hosts(address)), "{head}: {told}");
+        }
+        assert!(!told("", None).contains("--host "), "there is no address");
+    }
+
+    #[test]
+    fn a_sandbox_dials_another_name_only_when_told_so() {
+        assert!(!told("check = [\"--alias\", \"other.internal\"]", None).contains("--alias"));
+        let told = told("oracle = { alias = \"inference.local\" }", None);
+        assert!(told.contains("--alias inference.local --scale 0.02 "), "{told}");
     }
 }

@@ -7,12 +7,12 @@ use probe::{Cause, Report, Verdict};
 
 use super::events::{EventError, Stage};
 use super::file::ScenarioFile;
-use super::format::{Event, Expect, Experience, Lifecycle, Persona};
+use super::format::{Event, Expect, Experience};
 use super::observer::{Moment, Observer};
 use super::oracle::{self, OracleError};
-use crate::engine::Engine;
+use super::place::Place;
 use crate::host::{BootError, ExecError, Host, tail};
-use crate::service::gateway::GatewayProgram;
+use crate::vm::VmError;
 
 /// Where the probe is in a host.
 pub(super) const PROBE: &str = "/usr/local/bin/openshell-probe";
@@ -73,14 +73,12 @@ pub enum RunError {
     /// The host did not boot.
     #[error(transparent)]
     Boot(#[from] BootError),
-    /// The host could not be made what it pretends to be.
-    #[error("make the host a {persona:?}: {source}")]
-    Persona {
-        /// What it should be.
-        persona: Persona,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    /// The virtual machine, or the machine of its user, did not boot.
+    #[error(transparent)]
+    Vm(#[from] VmError),
+    /// The host could not be given a gateway to be onboarded.
+    #[error("bring the gateway's program: {0}")]
+    GatewayProgram(#[source] std::io::Error),
     /// It could not be tried whether the machine has what the scenario needs.
     #[error("skip_unless: {0}")]
     Capability(#[source] ExecError),
@@ -171,38 +169,21 @@ impl Runner {
         observer: Option<&dyn Observer>,
     ) -> Result<Outcome, RunError> {
         let begun = Instant::now();
-        let host = self.boot(file).await?;
-        let outcome = self.on_host(file, &host, observer).await;
-        host.shutdown().await.map_err(RunError::Shutdown)?;
+        let place = Place::boot(&file.scenario, &self.probe, self.oracle.as_deref()).await?;
+        let outcome = self.play(file, &place, observer).await;
+        place.shutdown().await.map_err(RunError::Shutdown)?;
         Ok(Outcome { elapsed: begun.elapsed(), ..outcome? })
     }
 
-    async fn boot(&self, file: &ScenarioFile) -> Result<Host, RunError> {
-        let mut builder = Host::builder().engine(Engine::Docker).bind(&self.probe, PROBE);
-        if let Some(oracle) = &self.oracle {
-            builder = builder.bind(oracle, oracle::ORACLE);
-        }
-        let onboards = |event: &Event| matches!(event, Event::Gateway(gateway) if gateway.lifecycle != Lifecycle::StandIn);
-        let persona = file.scenario.persona;
-        let io = |source| RunError::Persona { persona, source };
-        if file.scenario.events.iter().any(onboards) {
-            builder = builder.gateway_program(&GatewayProgram::stand_in()).map_err(io)?;
-        }
-        if persona == Persona::Brev {
-            builder = builder.name("brev");
-        }
-        Ok(builder.start().await?)
-    }
-
-    async fn on_host(
+    async fn play(
         &self,
         file: &ScenarioFile,
-        host: &Host,
+        place: &Place,
         observer: Option<&dyn Observer>,
     ) -> Result<Outcome, RunError> {
         let scenario = &file.scenario;
         for capability in &scenario.skip_unless {
-            if let Some(reason) = capability.missing(host).await.map_err(RunError::Capability)? {
+            if let Some(reason) = capability.missing(place.user()).await.map_err(RunError::Capability)? {
                 return Ok(Outcome { skipped: Some(reason.to_owned()), ..Outcome::default() });
             }
         }
@@ -214,9 +195,9 @@ impl Runner {
             }
         };
         if let Some(observer) = observer {
-            observer.booted(host).await.map_err(RunError::Observer)?;
+            observer.booted(place.user()).await.map_err(RunError::Observer)?;
         }
-        let mut stage = Stage::new(host, self.user_in(host).await?);
+        let mut stage = Stage::new(place, self.user_in(place.user()).await?);
         let mut answers = Vec::new();
         for (index, event) in scenario.events.iter().enumerate() {
             if let Event::Check(name) = event {
@@ -256,6 +237,10 @@ impl Runner {
         if expected.is_empty() {
             return Ok(Vec::new());
         }
+        if let Some(vm) = stage.vm {
+            // Services that have just started or ended are known to the forwarder then.
+            vm.settle().await;
+        }
         let report = probe(file, stage, &expected).await?;
         if let Some(observer) = observer {
             let named = scenario.check.iter().position(|argument| argument == "--network");
@@ -267,7 +252,7 @@ impl Runner {
             expected.iter().map(|(_, expect)| *expect).filter(|expect| expect.oracle.is_some()).collect();
         let said = match &self.oracle {
             Some(_) if !asked.is_empty() => {
-                oracle::ask(stage.host, scenario, &asked, stage.network.as_ref()).await?
+                oracle::ask(stage.machine, scenario, &asked, stage.network.as_ref()).await?
             }
             _ => Vec::new(),
         };

@@ -1,10 +1,11 @@
 //! Services that start, stop, and hang.
 
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::events::{EventError, Stage};
-use super::format::{ContainerEvent, GatewayEvent, Lifecycle, Mode, ProxyEvent, ServiceEvent};
+use super::format::{Address, ContainerEvent, GatewayEvent, Lifecycle, Mode, ProxyEvent, ServiceEvent};
+use crate::host::Host;
 use crate::service::gateway::{GatewayProgram, GatewaySetup};
 use crate::service::{Gateway, GatewayMode, OllamaProxy, OtherService, Service, ServiceManager};
 
@@ -29,17 +30,24 @@ const SLEEPER: &str = "
 const FORGET: &str = "rm /root/.local/state/nemoclaw/openshell-docker-gateway/openshell-gateway.pid /root/.local/state/nemoclaw/openshell-docker-gateway/runtime.json";
 
 /// A service that runs.
-pub(super) struct Running {
-    /// Its process in the host; a service in a container has none that is known.
+pub(super) struct Running<'host> {
+    host: &'host Host,
+    /// Its process in that host, where it is known.
     pid: Option<i32>,
     addresses: Vec<SocketAddr>,
     /// What ends it, when this program started it.
     service: Option<Service>,
 }
 
-impl From<Service> for Running {
-    fn from(service: Service) -> Self {
-        Self { pid: Some(service.pid()), addresses: service.addresses().to_vec(), service: Some(service) }
+impl<'host> Running<'host> {
+    pub(super) fn of(host: &'host Host, service: Service) -> Self {
+        let addresses = service.addresses().to_vec();
+        Self { host, pid: Some(service.pid()), addresses, service: Some(service) }
+    }
+
+    async fn signal(&self, pid: i32, signal: &str) -> Result<(), EventError> {
+        self.host.command("kill").args([format!("-{signal}"), pid.to_string()]).run().await?;
+        Ok(())
     }
 }
 
@@ -49,7 +57,11 @@ impl Stage<'_> {
         if event.lifecycle != Lifecycle::StandIn {
             return self.onboard(event).await;
         }
-        let binds = event.bind.iter().map(|bind| self.address(*bind)).collect::<Result<Vec<IpAddr>, _>>()?;
+        let usual = [Address::Ip(Ipv4Addr::LOCALHOST.into()), Address::Bridge];
+        // A forwarder dials 127.0.0.1, and the bridge is on another machine.
+        let usual = if self.vm.is_some() { &usual[..1] } else { &usual };
+        let bind = event.bind.as_deref().unwrap_or(usual);
+        let binds = bind.iter().map(|bind| self.address(*bind)).collect::<Result<Vec<IpAddr>, _>>()?;
         let gateway = match binds[..] {
             [only] => Gateway::on_loopback().bind_address(only),
             [first, second] => Gateway::on(second).bind_address(first),
@@ -60,7 +72,7 @@ impl Stage<'_> {
             Mode::Tls => GatewayMode::Tls,
         };
         let gateway = gateway.port(event.port).mode(mode).start(self.host).await?;
-        self.services.push((GATEWAY.to_owned(), gateway.into()));
+        self.services.push((GATEWAY.to_owned(), Running::of(self.host, gateway)));
         Ok(())
     }
 
@@ -92,7 +104,8 @@ impl Stage<'_> {
             Lifecycle::Fresh | Lifecycle::StandIn => drop(setup.ensure_gateway().await?),
         }
         let pid = setup.processes().first().copied();
-        self.services.push((GATEWAY.to_owned(), Running { pid, addresses: Vec::new(), service: None }));
+        let running = Running { host: self.host, pid, addresses: Vec::new(), service: None };
+        self.services.push((GATEWAY.to_owned(), running));
         self.look_at_network().await
     }
 
@@ -100,7 +113,7 @@ impl Stage<'_> {
         self.refuse_second(PROXY)?;
         let address = self.address(event.bind)?;
         let proxy = OllamaProxy::new().bind_address(address).port(event.port).start(self.host).await?;
-        self.services.push((PROXY.to_owned(), proxy.into()));
+        self.services.push((PROXY.to_owned(), Running::of(self.host, proxy)));
         Ok(())
     }
 
@@ -109,7 +122,7 @@ impl Stage<'_> {
         let binds = event.bind.iter().map(|bind| self.address(*bind)).collect::<Result<Vec<IpAddr>, _>>()?;
         let service =
             OtherService::new(event.kind, event.port).bind_addresses(binds).start(self.host).await?;
-        self.services.push((event.name.clone(), service.into()));
+        self.services.push((event.name.clone(), Running::of(self.host, service)));
         Ok(())
     }
 
@@ -120,26 +133,26 @@ impl Stage<'_> {
         let port = event.port.or(inner).ok_or_else(|| {
             EventError::Wrong(format!("the container {} needs a port, or publish = \"8080:80\"", event.name))
         })?;
-        self.host.command("sh").args(["-ec", SLEEPER]).run().await?;
+        self.machine.command("sh").args(["-ec", SLEEPER]).run().await?;
         let mut arguments =
             vec!["run".to_owned(), "--detach".to_owned(), "--name".to_owned(), event.name.clone()];
         arguments.extend(["--network".to_owned(), event.network.clone()]);
         arguments.extend(event.publish.iter().flat_map(|publish| ["--publish".to_owned(), publish.clone()]));
         arguments.extend(event.ip.iter().flat_map(|ip| ["--ip".to_owned(), ip.to_string()]));
         arguments.extend(["sleeper:lab", "sleep", "infinity"].map(str::to_owned));
-        self.host.command("docker").args(arguments).run().await?;
+        self.machine.command("docker").args(arguments).run().await?;
         let inspect = ["inspect", "--format", "{{.State.Pid}}", &event.name];
-        let pid = self.host.command("docker").args(inspect).run().await?;
+        let pid = self.machine.command("docker").args(inspect).run().await?;
         let pid = pid
             .trim()
             .parse()
             .map_err(|_| EventError::Wrong(format!("the container {} has no process: {pid}", event.name)))?;
         let address =
             ["inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", &event.name];
-        let address = self.host.command("docker").args(address).run().await?;
+        let address = self.machine.command("docker").args(address).run().await?;
         self.variables.push((format!("{}_IP", event.name.to_uppercase()), address.trim().to_owned()));
-        let service = OtherService::new(event.kind, port).beside(pid).start(self.host).await?;
-        self.services.push((event.name.clone(), service.into()));
+        let service = OtherService::new(event.kind, port).beside(pid).start(self.machine).await?;
+        self.services.push((event.name.clone(), Running::of(self.machine, service)));
         Ok(())
     }
 
@@ -148,7 +161,7 @@ impl Stage<'_> {
         let (_, running) = self.services.remove(index);
         if let Some(pid) = running.pid {
             // One that is stopped could not end.
-            self.signal(pid, "CONT").await?;
+            running.signal(pid, "CONT").await?;
         }
         if let Some(service) = running.service {
             service.stop().await?;
@@ -160,24 +173,19 @@ impl Stage<'_> {
         let (_, running) = &self.services[self.index(name)?];
         let pid =
             running.pid.ok_or_else(|| EventError::Wrong(format!("{name} is no process of this host")))?;
-        self.signal(pid, "STOP").await
+        running.signal(pid, "STOP").await
     }
 
     pub(super) async fn fill_queue(&mut self, name: &str) -> Result<(), EventError> {
         self.freeze(name).await?;
         let (_, running) = &self.services[self.index(name)?];
         let addresses = running.addresses.clone();
-        let filled = self.host.network_namespace().run(|| addresses.iter().try_for_each(|it| fill(*it)));
+        let filled = running.host.network_namespace().run(|| addresses.iter().try_for_each(|it| fill(*it)));
         let filled = filled.unwrap_or_else(|error| Err(error.to_string()));
         filled.map_err(|message| EventError::Wrong(format!("fill the accept queue of {name}: {message}")))
     }
 
-    pub(super) async fn signal(&self, pid: i32, signal: &str) -> Result<(), EventError> {
-        self.host.command("kill").args([format!("-{signal}"), pid.to_string()]).run().await?;
-        Ok(())
-    }
-
-    fn refuse_second(&self, name: &str) -> Result<(), EventError> {
+    pub(super) fn refuse_second(&self, name: &str) -> Result<(), EventError> {
         let runs = self.services.iter().any(|(known, _)| known == name);
         let message = || EventError::Wrong(format!("{name} runs already: stop it first"));
         if runs { Err(message()) } else { Ok(()) }

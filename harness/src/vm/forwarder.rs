@@ -11,6 +11,7 @@ use std::net::{Ipv4Addr, TcpListener as StdTcpListener};
 use std::time::Duration;
 
 use netns::Namespace;
+use serde::Deserialize;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -23,7 +24,9 @@ use crate::service::accept;
 const ROUND: Duration = Duration::from_millis(5);
 
 /// Whether connections are carried.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
 pub enum Forwarder {
     /// Every connection to a port that listens for 127.0.0.1 of the user's machine.
     #[default]

@@ -8,17 +8,20 @@ use crate::host::HostBuilder;
 
 /// A kind of machine on which OpenShell's users work, as far as it can be told from an engine's answers and from the files
 /// that name a system.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Persona {
     /// The image as it is, with the engine beside the services.
+    #[default]
     Debian,
     /// Brev's Ubuntu 22.04 (NVIDIA/NemoClaw#3340), with the engine beside the services.
     Brev,
     /// A distribution of WSL2 with Docker Desktop's engine (NVIDIA/NemoClaw#5513).
-    #[serde(rename = "wsl", alias = "wsl2")]
     Wsl2,
+    /// A distribution of WSL2 with an engine of its own, beside the services.
+    Wsl2Engine,
     /// Docker Desktop.
     DockerDesktop,
     /// Colima.
@@ -28,7 +31,6 @@ pub enum Persona {
     /// Rancher Desktop with its moby engine, whose machine is one of Lima's.
     RancherDesktop,
     /// OrbStack.
-    #[serde(rename = "orbstack")]
     OrbStack,
 }
 
@@ -55,10 +57,11 @@ const ORBSTACK_GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 19, 248, 254);
 
 impl Persona {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Debian,
         Self::Brev,
         Self::Wsl2,
+        Self::Wsl2Engine,
         Self::DockerDesktop,
         Self::Colima,
         Self::Lima,
@@ -76,7 +79,7 @@ impl Persona {
         let machine =
             |name, operating_system, host_gateway| Some(Machine { name, operating_system, host_gateway });
         match self {
-            Self::Debian | Self::Brev => None,
+            Self::Debian | Self::Brev | Self::Wsl2Engine => None,
             Self::Wsl2 | Self::DockerDesktop => machine("docker-desktop", "Docker Desktop", DESKTOP_GATEWAY),
             Self::Colima => machine("colima", "Ubuntu 24.04.1 LTS", LIMA_GATEWAY),
             Self::Lima => machine("lima-docker", "Ubuntu 24.10", LIMA_GATEWAY),
@@ -91,7 +94,7 @@ impl Persona {
     pub fn dress(self, host: HostBuilder) -> HostBuilder {
         match self {
             Self::Brev => host.name("brev-host").os_release(os_release("Ubuntu 22.04.5 LTS")),
-            Self::Wsl2 => host
+            Self::Wsl2 | Self::Wsl2Engine => host
                 .name("wsl")
                 .os_release(os_release("Ubuntu 24.04.1 LTS"))
                 .kernel_version("Linux version 5.15.153.1-microsoft-standard-WSL2 (root@builder) #1 SMP"),

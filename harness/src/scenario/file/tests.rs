@@ -43,6 +43,20 @@ fn an_unknown_key_of_an_event_is_named_with_its_line() {
 }
 
 #[test]
+fn what_is_no_call_of_the_engines_is_refused_with_its_line() {
+    let relay = |call: &str, then: &str| format!("{{ relay = {{ call = \"{call}\", then = {then} }} }}");
+    for call in ["/info", "get /info", "GET info", "GET /a b", "GET /*/*", " /info"] {
+        let words = format!("{call:?} is no call like \"GET /info\"");
+        broken("{ gateway = {} }", &relay(call, "\"cut\""), "7", &[&words]);
+    }
+    broken("{ gateway = {} }", &relay("GET /info", "\"lose\""), "7", &["unknown variant `lose`", "`hang`"]);
+    for then in ["\"cut\"", "{ delay_ms = 5 }", "{ fail = \"no\" }", "{ alter = { Labels = [\"a\"] } }"] {
+        let text = GOOD.replace("{ gateway = {} }", &relay("POST /containers/*/start", then));
+        assert!(ScenarioFile::parse(Path::new("folder/name.toml"), &text).is_ok(), "{then}");
+    }
+}
+
+#[test]
 fn a_word_that_the_probe_does_not_have_is_named_with_its_line() {
     broken("verdict = \"tcp_failed\"", "verdict = \"failed\"", "20", &["unknown variant `failed`"]);
     broken("cause = \"dropped\"\n", "cause = \"lost\"\n", "21", &["unknown variant `lost`", "`dropped`"]);
@@ -97,4 +111,25 @@ fn an_expectation_belongs_to_a_check() {
         &["no [[expect]] has at = \"early\""],
     );
     broken(check, &format!("{check}\n  {{ check = \"before\" }},"), "10", &["two checks \"before\""]);
+}
+
+#[test]
+fn what_a_persona_cannot_do_is_refused_with_its_line() {
+    broken(
+        "{ gateway = {} }",
+        "{ forwarder = \"absent\" }",
+        "7",
+        &["needs a persona with a virtual machine"],
+    );
+    let with_vm = GOOD.replace("events = [", "persona = \"lima\"\nevents = [");
+    let gateway = |keys: &str| with_vm.replace("{ gateway = {} }", &format!("{{ gateway = {{ {keys} }} }}"));
+    for keys in ["lifecycle = \"reused\"", "mode = \"tls\""] {
+        refused(&gateway(keys), "8", &["needs a persona without a virtual machine"]);
+    }
+    refused(
+        &gateway("bind = [\"127.0.0.1\", \"bridge\"]"),
+        "8",
+        &["bind: the bridge is in the virtual machine"],
+    );
+    assert!(ScenarioFile::parse(Path::new("folder/name.toml"), &gateway("bind = [\"::1\"]")).is_ok());
 }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::Deserialize;
 
 use crate::service::Behaviour;
+use crate::vm::Forwarder;
 
 /// One thing that happens.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -38,6 +39,14 @@ pub enum Event {
     Control(Control),
     /// Something happens to the engine.
     Engine(EngineEvent),
+    /// A relay takes the engine's place and disturbs a call from now on.
+    Relay(RelayEvent),
+    /// The engine's host asks another resolver, and so do the sandboxes that are created from now on.
+    Resolver(ResolverEvent),
+    /// A name server starts on the engine's host.
+    NameServer(NameServerEvent),
+    /// Connections of sandboxes are carried to the user's machine, or are no more. They are from the start.
+    Forwarder(Forwarder),
     /// Something happens as soon as the next check has made its container.
     DuringCheck(During),
     /// The probe, and the oracle, are run now too; expectations name this with `at`.
@@ -85,8 +94,8 @@ pub struct IpamEvent {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct GatewayEvent {
-    /// One or two addresses.
-    pub bind: Vec<Address>,
+    /// One or two addresses. Unless said, 127.0.0.1, and `bridge` where there is no virtual machine.
+    pub bind: Option<Vec<Address>>,
     /// Its port.
     pub port: u16,
     /// What it speaks.
@@ -98,7 +107,7 @@ pub struct GatewayEvent {
 impl Default for GatewayEvent {
     fn default() -> Self {
         Self {
-            bind: vec![Address::Ip(Ipv4Addr::LOCALHOST.into()), Address::Bridge],
+            bind: None,
             port: crate::service::Gateway::PORT,
             mode: Mode::Plain,
             lifecycle: Lifecycle::StandIn,
@@ -282,4 +291,83 @@ pub enum During {
     EngineFreeze,
     /// A command line, as in the event `run`.
     Run(String),
+}
+
+/// A call of the engine's that is disturbed, by a relay before its socket.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RelayEvent {
+    /// Which one.
+    pub call: EngineCall,
+    /// What happens to it.
+    pub then: Disturbance,
+}
+
+/// `POST /images/load`: a method and a path without the API's version, in which one `*` stands for anything.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(with = "String"))]
+#[serde(try_from = "String")]
+pub struct EngineCall {
+    /// The method.
+    pub method: String,
+    /// The path.
+    pub path: String,
+}
+
+impl TryFrom<String> for EngineCall {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let parts = text.split_once(' ').filter(|(method, path)| {
+            let is_method = !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_uppercase());
+            is_method && path.starts_with('/') && !path.contains(' ') && path.matches('*').count() <= 1
+        });
+        let (method, path) = parts.ok_or_else(|| {
+            format!("{text:?} is no call like \"GET /info\" or \"POST /containers/*/start\"")
+        })?;
+        Ok(Self { method: method.to_owned(), path: path.to_owned() })
+    }
+}
+
+/// What happens to a call.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Disturbance {
+    /// The engine never sees it, and it is answered with status 500 and this message.
+    Fail(String),
+    /// The engine sees it so many milliseconds later.
+    DelayMs(u64),
+    /// The engine never sees it, and its connection ends without an answer.
+    Cut,
+    /// The engine never sees it, and no answer comes.
+    Hang,
+    /// The engine's answer has these values instead: tables are merged key by key, everything else is replaced.
+    Alter(serde_json::Map<String, serde_json::Value>),
+}
+
+/// A resolver.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ResolverEvent {
+    /// Whom `/etc/resolv.conf` names.
+    pub nameserver: IpAddr,
+}
+
+/// A name server. Its address becomes one of the engine's host, so that no question leaves it.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct NameServerEvent {
+    /// Its address, which is also the name by which later events mean it.
+    pub address: Ipv4Addr,
+    /// The names that it knows, each with its address. Any other does not exist.
+    #[serde(default)]
+    pub records: BTreeMap<String, Address>,
+    /// Whether it never answers.
+    #[serde(default)]
+    pub silent: bool,
 }

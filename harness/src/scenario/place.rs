@@ -1,0 +1,71 @@
+//! Where a scenario is played: one host, or a virtual machine and the machine of its user.
+
+use std::path::Path;
+
+use super::format::{Event, Lifecycle, Scenario};
+use super::oracle::ORACLE;
+use super::run::{PROBE, RunError};
+use crate::engine::Engine;
+use crate::host::{Host, HostBuilder};
+use crate::service::gateway::GatewayProgram;
+use crate::vm::VirtualMachine;
+
+pub(super) enum Place {
+    Host(Box<Host>),
+    Vm(Box<VirtualMachine>),
+}
+
+impl Place {
+    /// Boots what the scenario's persona has. The probe is on the user's machine, and the oracle where the engine is.
+    pub(super) async fn boot(
+        scenario: &Scenario,
+        probe: &Path,
+        oracle: Option<&Path>,
+    ) -> Result<Self, RunError> {
+        let persona = scenario.persona;
+        let with_oracle = |host: HostBuilder| match oracle {
+            Some(oracle) => host.bind(oracle, ORACLE),
+            None => host,
+        };
+        if persona.machine().is_some() {
+            let vm = VirtualMachine::builder(persona).machine(with_oracle);
+            let vm = vm.user(|host| host.bind(probe, PROBE)).start().await?;
+            return Ok(Self::Vm(Box::new(vm)));
+        }
+        let mut host = persona.dress(with_oracle(Host::builder().engine(Engine::Docker).bind(probe, PROBE)));
+        let onboards = |event: &Event| matches!(event, Event::Gateway(gateway) if gateway.lifecycle != Lifecycle::StandIn);
+        if scenario.events.iter().any(onboards) {
+            let gateway = host.gateway_program(&GatewayProgram::stand_in());
+            host = gateway.map_err(RunError::GatewayProgram)?;
+        }
+        Ok(Self::Host(Box::new(host.start().await?)))
+    }
+
+    pub(super) fn user(&self) -> &Host {
+        match self {
+            Self::Host(host) => host,
+            Self::Vm(vm) => vm.user(),
+        }
+    }
+
+    pub(super) fn machine(&self) -> &Host {
+        match self {
+            Self::Host(host) => host,
+            Self::Vm(vm) => vm.machine(),
+        }
+    }
+
+    pub(super) fn vm(&self) -> Option<&VirtualMachine> {
+        match self {
+            Self::Host(_) => None,
+            Self::Vm(vm) => Some(vm),
+        }
+    }
+
+    pub(super) async fn shutdown(self) -> std::io::Result<()> {
+        match self {
+            Self::Host(host) => host.shutdown().await,
+            Self::Vm(vm) => vm.shutdown().await,
+        }
+    }
+}
