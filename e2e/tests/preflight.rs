@@ -115,10 +115,10 @@ fn forget_times(report: &mut Report) {
     if let Some(resolution) = &mut evidence.resolution {
         resolution.elapsed_us = 0;
     }
-    if let Some(path) = &mut evidence.return_path {
-        path.to = Ipv4Addr::UNSPECIFIED;
-    }
     for port in &mut evidence.ports {
+        if let Some(path) = &mut port.return_path {
+            path.to = Ipv4Addr::UNSPECIFIED;
+        }
         for dial in port.sandbox.iter_mut().chain(port.host.iter_mut()) {
             (dial.elapsed_us, dial.local, dial.local_port, dial.held) = (0, None, None, None);
             for greeted in &mut dial.greetings {

@@ -22,14 +22,14 @@ async fn scenario(#[files("scenarios/**/*.toml")] path: PathBuf) -> Result<()> {
 #[tokio::test]
 #[ignore = "the whole corpus once more takes minutes: scripts/test --long"]
 async fn scenario_as_a_group_member(#[files("scenarios/**/*.toml")] path: PathBuf) -> Result<()> {
-    as_expected(&group_member()?, &path).await
+    as_expected(&group_member(runner()?), &path).await
 }
 
 #[rstest]
 #[tokio::test]
 #[ignore = "the whole corpus once more takes minutes: scripts/test --long"]
 async fn scenario_with_noise_and_two_checks(#[files("scenarios/**/*.toml")] path: PathBuf) -> Result<()> {
-    as_expected(&noisy()?, &path).await
+    as_expected(&noisy(runner()?), &path).await
 }
 
 /// Of every kind of answer one, so that it does not take the long profile to see what breaks.
@@ -42,7 +42,7 @@ async fn scenario_with_noise_and_two_checks(#[files("scenarios/**/*.toml")] path
 #[case::no_network("network/missing")]
 #[tokio::test]
 async fn sample_as_a_group_member(#[case] name: &str) -> Result<()> {
-    as_expected(&group_member()?, &named(name)).await
+    as_expected(&group_member(without_oracle()?), &named(name)).await
 }
 
 /// A REJECT answers every SYN of the noise too, and a full queue is not the only one of its host.
@@ -55,14 +55,14 @@ async fn sample_as_a_group_member(#[case] name: &str) -> Result<()> {
 #[case::no_network("network/missing")]
 #[tokio::test]
 async fn sample_with_noise_and_two_checks(#[case] name: &str) -> Result<()> {
-    as_expected(&noisy()?, &named(name)).await
+    as_expected(&noisy(without_oracle()?), &named(name)).await
 }
 
 /// No answer counts that came while it was quiet.
 #[tokio::test]
 async fn too_little_noise_is_no_outcome() -> Result<()> {
     let file = ScenarioFile::read(&here(&named("network/missing")))?;
-    let outcome = runner()?.noise(Noise::default().at_least(1_000_000)).run(&file).await;
+    let outcome = without_oracle()?.noise(Noise::default().at_least(1_000_000)).run(&file).await;
     let error = outcome.err().context("an outcome without the noise")?.to_string();
     ensure!(error.starts_with("noise: ") && error.contains(" packets/s and not 1000000: "), "{error}");
     Ok(())
@@ -98,17 +98,22 @@ fn here(compiled: &Path) -> PathBuf {
     }
 }
 
+/// The samples are about the probe: what a sandbox experiences there is known from the whole corpus.
+fn without_oracle() -> Result<Runner> {
+    Ok(Runner::new(programs::probe()?))
+}
+
 fn runner() -> Result<Runner> {
     let oracle = programs::own("oracle", env!("CARGO_BIN_EXE_oracle"));
     Ok(Runner::new(programs::probe()?).oracle(oracle))
 }
 
-fn group_member() -> Result<Runner> {
-    Ok(runner()?.user(User::GroupMember))
+fn group_member(runner: Runner) -> Runner {
+    runner.user(User::GroupMember)
 }
 
-fn noisy() -> Result<Runner> {
-    Ok(runner()?.noise(Noise::default()).checks_at_once(2))
+fn noisy(runner: Runner) -> Runner {
+    runner.noise(Noise::default()).checks_at_once(2)
 }
 
 /// A file of the corpus, as `openshell-harness scenarios` names it.

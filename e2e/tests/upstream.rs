@@ -1,10 +1,14 @@
 //! NemoClaw's probes of the past and of today, asked about live hosts: each of them is wrong somewhere.
 
-use anyhow::Result;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
 use e2e::lab::{Lab, host_with_probe};
 use e2e::programs;
 use e2e::upstream::record::Recorder;
 use e2e::upstream::{Probe, Score, Truth};
+use harness::scenario::Corpus;
 use harness::service::Gateway;
 use harness::{Network, Posture, Ufw};
 use rstest::rstest;
@@ -60,10 +64,10 @@ async fn what_they_say_of(
     if let Some(gateway) = gateway {
         lab.gateway = Some(gateway.start(&lab.host).await?);
     }
-    let recorder = Recorder::prepare(&lab.host, &observer).await?;
+    Recorder::prepare(&lab.host, &observer).await?;
     bring_about(situation, &lab).await?;
 
-    let seen = recorder.take(8080).await?;
+    let seen = Recorder::on(&lab.host).take(8080).await?;
     let answers = Probe::ALL.map(|probe| (probe, probe.ask(&seen)));
     let found = answers.map(|(_, answer)| Score::of(answer, truth));
     assert_eq!(found, scores, "{answers:#?}\n{seen:#?}");
@@ -100,5 +104,52 @@ async fn bring_about(situation: Situation, lab: &Lab) -> Result<()> {
             run(format!("kill -{signal} {}", lab.host.engine()?.pid())).await?;
         }
     }
+    Ok(())
+}
+
+/// What `scripts/upstream-table` has written.
+const PAGE: &str = include_str!("../../docs/upstream-probes.md");
+
+/// The cells of the page's lines that begin with `first`, without the first one.
+fn cells(first: &str) -> Result<Vec<&str>> {
+    let line = PAGE.lines().find_map(|line| line.strip_prefix("| ")?.strip_prefix(first)?.strip_prefix(" |"));
+    Ok(line
+        .with_context(|| format!("no line {first:?}"))?
+        .trim_end_matches('|')
+        .split('|')
+        .map(str::trim)
+        .collect())
+}
+
+/// Whether it still says what is so takes the hosts, and `scripts/upstream-table --check`.
+#[test]
+fn over_the_corpus_each_probe_is_wrong_and_ours_never() -> Result<()> {
+    let (blame, healthy, alarm) = (cells("false blame")?, cells("false healthy")?, cells("false alarm")?);
+    for (index, probe) in Probe::ALL.iter().enumerate() {
+        ensure!([blame[index], healthy[index], alarm[index]] != ["0"; 3], "{probe} is never wrong");
+    }
+    let ours = Probe::ALL.len();
+    assert_eq!([blame[ours], healthy[ours], alarm[ours]], ["0"; 3]);
+    Ok(())
+}
+
+#[test]
+fn the_page_has_every_scenario_and_no_other() -> Result<()> {
+    let corpus = Corpus::read(&[Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")])?;
+    let rows = PAGE.split("| scenario | is |").nth(1).context("the table of scenarios")?;
+    let named = |line: &str| Some(line.strip_prefix("| ")?.split_once(" |")?.0.to_owned());
+    let found: BTreeSet<String> = rows.lines().skip(1).filter_map(named).collect();
+    let may_be_missing = |name: &str| {
+        let scenario = name.split_once(" ").map_or(name, |(scenario, _)| scenario);
+        let file = corpus.files.iter().find(|file| file.name() == scenario);
+        file.is_some_and(|file| !file.scenario.skip_unless.is_empty())
+    };
+    let expected: BTreeSet<String> = corpus.files.iter().flat_map(e2e::upstream::corpus::names).collect();
+    let missing: Vec<&String> = expected.difference(&found).filter(|name| !may_be_missing(name)).collect();
+    let gone: Vec<&String> = found.difference(&expected).collect();
+    ensure!(
+        missing.is_empty() && gone.is_empty(),
+        "docs/upstream-probes.md lacks {missing:?} and has {gone:?}\nhint: scripts/upstream-table"
+    );
     Ok(())
 }

@@ -174,7 +174,10 @@ pub async fn observe(
         AtTheEnd {
             table: listeners::read().ok(),
             sides: if here { dials.iter().filter_map(side).collect() } else { Vec::new() },
-            return_path: bridge.as_deref().and_then(|bridge| way_back(dials, bridge)),
+            ways: bridge
+                .iter()
+                .flat_map(|bridge| dials.iter().filter_map(|dial| way_back(dial, bridge)))
+                .collect(),
         }
     });
     let from_host = async {
@@ -190,7 +193,6 @@ pub async fn observe(
     drop(stand_ins);
     warnings.extend(run.left.map(|error| error.to_string()));
     second_look(&mut evidence, run.after.table.as_deref());
-    evidence.return_path = run.after.return_path;
     match run.output {
         Ok(output) => {
             let hop = next_hop(route, &network, &output.neighbours);
@@ -200,6 +202,8 @@ pub async fn observe(
                 port.host = host_dials.iter().find(own).cloned();
                 let side = run.after.sides.iter().find(|(of, _)| *of == port.target.port);
                 port.host_side = side.map(|(_, side)| *side);
+                let way = run.after.ways.iter().find(|(of, _)| *of == port.target.port);
+                port.return_path = way.map(|(_, way)| way.clone());
                 let failed = port.sandbox.as_ref().is_some_and(|dial| dial.outcome != Outcome::Connected);
                 if port.ends_elsewhere() || here && failed {
                     match engine.publishers(port.target.port, &network.id).await {
@@ -245,7 +249,7 @@ fn stand_in(evidence: &mut Evidence, address: Ipv4Addr, warnings: &mut Vec<Strin
 struct AtTheEnd {
     table: Option<Vec<Listener>>,
     sides: Vec<(u16, HostSide)>,
-    return_path: Option<ReturnPath>,
+    ways: Vec<(u16, ReturnPath)>,
 }
 
 /// What this host has of a dial's connection: of the one that is held, or of the one that was never answered.
@@ -259,8 +263,10 @@ fn side(dial: &Dial) -> Option<(u16, HostSide)> {
     Some((dial.port, side))
 }
 
-fn way_back(dials: &[Dial], bridge: &str) -> Option<ReturnPath> {
-    ReturnPath::find(dials.iter().find_map(|dial| dial.local)?, bridge)
+fn way_back(dial: &Dial, bridge: &str) -> Option<(u16, ReturnPath)> {
+    let from = SocketAddrV4::new(dial.address, dial.port);
+    let to = SocketAddrV4::new(dial.local?, dial.local_port?);
+    Some((dial.port, ReturnPath::find(from, to, bridge)?))
 }
 
 /// The engine's answers to everything that can be asked at once.
@@ -318,6 +324,7 @@ fn unseen(request: &Request) -> Vec<PortEvidence> {
         host: None,
         stand_in: false,
         host_side: None,
+        return_path: None,
         published_by: Vec::new(),
         listeners_before: None,
         listeners_after: None,

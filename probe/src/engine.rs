@@ -121,6 +121,12 @@ impl NetworkFacts {
         }
     }
 
+    /// Whether somebody chose the bridge's name; otherwise it tells the network.
+    #[must_use]
+    pub fn has_chosen_bridge_name(&self) -> bool {
+        self.options.get("com.docker.network.bridge.name").is_some_and(|name| !name.is_empty())
+    }
+
     /// The subnet of the IPAM entry with this gateway.
     #[must_use]
     pub fn subnet_of(&self, gateway: std::net::Ipv4Addr) -> Option<&str> {

@@ -30,9 +30,6 @@ pub struct Evidence {
     pub resolution: Option<Resolution>,
     /// The container's next hop towards the target.
     pub next_hop: Option<Neighbour>,
-    /// This host's way back to the container.
-    #[serde(default)]
-    pub return_path: Option<ReturnPath>,
     /// The targets, in the order they were named.
     pub ports: Vec<PortEvidence>,
     /// What kept the probe from looking further.
@@ -56,6 +53,9 @@ pub struct PortEvidence {
     /// What this host has of the sandbox's connection; `None` where it was not looked for.
     #[serde(default)]
     pub host_side: Option<HostSide>,
+    /// This host's way back to the container, for the answers of this port.
+    #[serde(default)]
+    pub return_path: Option<ReturnPath>,
     /// Containers that the engine says the port is published for, where the connection does not end here.
     #[serde(default)]
     pub published_by: Vec<String>,

@@ -1,9 +1,9 @@
 //! The way back: which interface this host answers a sandbox through.
 //!
-//! Where that is not the bridge, a strict `rp_filter` drops what comes in by it (RFC 3704), and otherwise the answers go
+//! It may depend on the ports too, by policy routing. Where it is not the bridge, a strict `rp_filter` drops what comes in by it (RFC 3704), and otherwise the answers go
 //! astray. Neither is a firewall's doing.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsRawFd as _;
 
 use nix::errno::Errno;
@@ -33,8 +33,14 @@ pub struct ReturnPath {
 const RTM_GETROUTE: u16 = 26;
 const RTM_NEWROUTE: u16 = 24;
 const NLM_F_REQUEST: u16 = 1;
+// include/uapi/linux/rtnetlink.h
 const RTA_DST: u16 = 1;
+const RTA_SRC: u16 = 2;
 const RTA_OIF: u16 = 4;
+const RTA_IP_PROTO: u16 = 27;
+const RTA_SPORT: u16 = 28;
+const RTA_DPORT: u16 = 29;
+const IPPROTO_TCP: u8 = 6;
 const AF_INET: u8 = 2;
 /// `struct nlmsghdr`.
 const HEADER: usize = 16;
@@ -44,12 +50,14 @@ const MESSAGE: usize = 12;
 const PATIENCE_SECONDS: i64 = 2;
 
 impl ReturnPath {
-    /// The way to `to` as the kernel's routing has it, and the filter of `bridge`. `None` when the kernel does not say.
+    /// The way of an answer from the service at `from` to the sandbox at `to`, as the kernel's routing has it with all of
+    /// its rules, and the filter of `bridge`. `None` when the kernel does not say.
     #[must_use]
-    pub fn find(to: Ipv4Addr, bridge: &str) -> Option<Self> {
-        let index = match route(to) {
+    pub fn find(from: SocketAddrV4, to: SocketAddrV4, bridge: &str) -> Option<Self> {
+        let index = match route(from, to) {
             Ok(index) => index,
-            Err(Errno::ENETUNREACH | Errno::EHOSTUNREACH) => None,
+            // No route, `unreachable`, `prohibit` and `blackhole` (ip-route(8)).
+            Err(Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL) => None,
             Err(_) => return None,
         };
         let interface = index
@@ -60,22 +68,33 @@ impl ReturnPath {
             text.trim().parse().ok()
         };
         let rp_filter = filter("all").into_iter().chain(filter(bridge)).max();
-        Some(Self { to, interface, index, rp_filter })
+        Some(Self { to: *to.ip(), interface, index, rp_filter })
     }
 }
 
-/// The index of the interface that packets to `to` leave through (rtnetlink(7)).
-fn route(to: Ipv4Addr) -> Result<Option<u32>, Errno> {
-    let length = (HEADER + MESSAGE + 8) as u32;
+/// The index of the interface that TCP packets from `from` to `to` leave through (rtnetlink(7)). Rules may go by any of it.
+fn route(from: SocketAddrV4, to: SocketAddrV4) -> Result<Option<u32>, Errno> {
+    let mut attributes = Vec::new();
+    let mut attribute = |kind: u16, value: &[u8]| {
+        attributes.extend_from_slice(&(4 + value.len() as u16).to_ne_bytes());
+        attributes.extend_from_slice(&kind.to_ne_bytes());
+        attributes.extend_from_slice(value);
+        attributes.resize(attributes.len().next_multiple_of(4), 0);
+    };
+    attribute(RTA_DST, &to.ip().octets());
+    attribute(RTA_SRC, &from.ip().octets());
+    attribute(RTA_IP_PROTO, &[IPPROTO_TCP]);
+    attribute(RTA_SPORT, &from.port().to_be_bytes());
+    attribute(RTA_DPORT, &to.port().to_be_bytes());
+    let length = (HEADER + MESSAGE + attributes.len()) as u32;
     let mut request = Vec::with_capacity(length as usize);
     request.extend_from_slice(&length.to_ne_bytes());
     request.extend_from_slice(&RTM_GETROUTE.to_ne_bytes());
     request.extend_from_slice(&NLM_F_REQUEST.to_ne_bytes());
     request.extend_from_slice(&[0; 8]);
-    request.extend_from_slice(&[AF_INET, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-    request.extend_from_slice(&8u16.to_ne_bytes());
-    request.extend_from_slice(&RTA_DST.to_ne_bytes());
-    request.extend_from_slice(&to.octets());
+    // Family, and the lengths of both prefixes.
+    request.extend_from_slice(&[AF_INET, 32, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    request.extend_from_slice(&attributes);
     let netlink = socket(
         AddressFamily::Netlink,
         SockType::Datagram,
@@ -116,7 +135,8 @@ mod tests {
 
     #[test]
     fn packets_to_this_host_leave_through_lo() {
-        let path = ReturnPath::find(Ipv4Addr::new(127, 0, 0, 2), "lo").unwrap();
+        let (from, to) = ("127.0.0.1:8080".parse().unwrap(), "127.0.0.2:40000".parse().unwrap());
+        let path = ReturnPath::find(from, to, "lo").unwrap();
         assert_eq!(path.interface.as_deref(), Some("lo"));
         assert!(path.rp_filter.is_some());
     }

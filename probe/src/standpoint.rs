@@ -44,14 +44,18 @@ impl Standpoint {
     #[must_use]
     pub fn find(network: &NetworkFacts, route: Route) -> Self {
         match local_addresses() {
-            Ok(addresses) => Self::judge(network, route, &addresses),
+            Ok(addresses) => {
+                let bridge = if_nametoindex(network.bridge_name().as_str()).ok();
+                Self::judge(network, route, bridge, &addresses)
+            }
             Err(errno) => {
                 Self::Elsewhere { reason: format!("the interfaces here could not be listed: {errno}") }
             }
         }
     }
 
-    fn judge(network: &NetworkFacts, route: Route, addresses: &[LocalAddress]) -> Self {
+    /// `bridge` is the index of an interface of the bridge's name.
+    fn judge(network: &NetworkFacts, route: Route, bridge: Option<u32>, addresses: &[LocalAddress]) -> Self {
         let elsewhere = |reason: String| Self::Elsewhere { reason };
         let Route::BridgeGateway { address: target } = route else {
             return elsewhere("the engine runs in a virtual machine".to_owned());
@@ -59,10 +63,15 @@ impl Standpoint {
         let Ok(gateway) = bridge_gateway(network) else {
             return elsewhere("the network has no IPv4 gateway".to_owned());
         };
-        let bridge = network.bridge_name();
-        let own = addresses.iter().find(|local| local.interface == bridge && local.address == gateway);
+        let name = network.bridge_name();
+        let own = addresses.iter().find(|local| local.interface == name && local.address == gateway);
         let Some(own) = own else {
-            return elsewhere(format!("the network's bridge {bridge} with {gateway} is not here"));
+            // One that is named after the network's id is this network's, also when it has lost its address. A name that
+            // somebody chose may be on another machine too.
+            return match bridge.filter(|_| !network.has_chosen_bridge_name() && target == gateway) {
+                Some(index) => Self::EngineHost { interface: name, index },
+                None => elsewhere(format!("the network's bridge {name} with {gateway} is not here")),
+            };
         };
         // OpenShell's `host_gateway_ip` may name an address that is not the bridge's, or not of this host at all.
         if !addresses.iter().any(|local| local.address == target) {
@@ -107,7 +116,7 @@ mod tests {
     #[test]
     fn only_the_networks_own_bridge_with_its_gateway_address_proves_the_place() {
         let route = Route::BridgeGateway { address: GATEWAY };
-        let judge = |addresses: &[LocalAddress]| Standpoint::judge(&network(), route, addresses);
+        let judge = |addresses: &[LocalAddress]| Standpoint::judge(&network(), route, None, addresses);
         let here = Standpoint::EngineHost { interface: "br-0123456789ab".to_owned(), index: 7 };
         assert_eq!(judge(&[local("br-0123456789ab", GATEWAY)]), here);
         for strangers in [
@@ -125,18 +134,31 @@ mod tests {
         let mut network = network();
         network.options.insert("com.docker.network.bridge.name".to_owned(), "br0".to_owned());
         let route = Route::BridgeGateway { address: GATEWAY };
-        let standpoint = Standpoint::judge(&network, route, &[local("br0", GATEWAY)]);
+        let standpoint = Standpoint::judge(&network, route, None, &[local("br0", GATEWAY)]);
         assert!(matches!(standpoint, Standpoint::EngineHost { .. }));
+    }
+
+    #[test]
+    fn a_bridge_that_is_named_after_the_network_needs_no_address() {
+        let route = Route::BridgeGateway { address: GATEWAY };
+        let here = Standpoint::judge(&network(), route, Some(7), &[]);
+        assert!(matches!(here, Standpoint::EngineHost { index: 7, .. }));
+        let mut chosen = network();
+        chosen.options.insert("com.docker.network.bridge.name".to_owned(), "br0".to_owned());
+        assert!(matches!(Standpoint::judge(&chosen, route, Some(7), &[]), Standpoint::Elsewhere { .. }));
     }
 
     #[test]
     fn a_virtual_machine_or_a_foreign_target_is_elsewhere() {
         let bridge = [local("br-0123456789ab", GATEWAY)];
         assert!(matches!(
-            Standpoint::judge(&network(), Route::HostGateway, &bridge),
+            Standpoint::judge(&network(), Route::HostGateway, Some(7), &bridge),
             Standpoint::Elsewhere { .. }
         ));
         let foreign = Route::BridgeGateway { address: Ipv4Addr::new(172, 18, 0, 5) };
-        assert!(matches!(Standpoint::judge(&network(), foreign, &bridge), Standpoint::Elsewhere { .. }));
+        assert!(matches!(
+            Standpoint::judge(&network(), foreign, Some(7), &bridge),
+            Standpoint::Elsewhere { .. }
+        ));
     }
 }

@@ -225,7 +225,15 @@ fn connected(evidence: &Evidence, port: &PortEvidence, dial: &Dial, bridge: Opti
         return Judgement::unavailable(Cause::ProbeFailed);
     }
     if any(&|greeted| greeted.kind.is_some()) {
-        return Judgement::wrong(Cause::OtherProtocol);
+        // A gateway without TLS answers the ClientHello as bad HTTP: only what answers the other greeting so too is none.
+        let greetings = if port.protocol() == Protocol::Grpc { 2 } else { 1 };
+        let all =
+            dial.greetings.len() >= greetings && dial.greetings.iter().all(|greeted| greeted.acknowledged);
+        return if all {
+            Judgement::wrong(Cause::OtherProtocol)
+        } else {
+            Judgement::unavailable(Cause::Inconclusive)
+        };
     }
     let Some(listening) = listening else {
         // A forwarder takes the connection before it knows whether there is a service behind it.
@@ -270,7 +278,7 @@ fn seen_from_the_host(evidence: &Evidence, port: &PortEvidence, dial: &Dial, lis
     if neighbour != Some(true) && !answered {
         return if dial.outcome.is_error("ENETUNREACH") {
             Cause::NoRoute
-        } else if neighbour == Some(false) && back_through_another(evidence) {
+        } else if neighbour == Some(false) && back_through_another(evidence, port) {
             // A host does not answer the ARP of an address that it would reach through another interface either.
             Cause::ReversePath
         } else if neighbour == Some(false) {
@@ -310,13 +318,11 @@ fn seen_from_the_host(evidence: &Evidence, port: &PortEvidence, dial: &Dial, lis
 
 /// Why the SYNs to a proven listener stay without an answer.
 fn silence(evidence: &Evidence, port: &PortEvidence, dial: &Dial) -> Cause {
-    let astray = astray(evidence);
-    let strict = evidence.return_path.as_ref().is_some_and(|path| path.rp_filter == Some(1));
     match port.host_side {
+        // With or without a firewall: a strict filter drops what comes in, and no answer gets back.
+        _ if astray(evidence, port) => Cause::ReversePath,
         // The SYN came in: what is lost is the answer to it.
-        Some(HostSide::HalfOpen) if astray => Cause::ReversePath,
         Some(HostSide::HalfOpen) => Cause::ReplyDropped,
-        _ if astray && strict => Cause::ReversePath,
         // The host sends refusals only so often, and this may have been one.
         _ if dial.limited => Cause::Inconclusive,
         // A single SYN may have met a busy moment. What stays unanswered when it is repeated (first after 1 s) is dropped.
@@ -326,17 +332,17 @@ fn silence(evidence: &Evidence, port: &PortEvidence, dial: &Dial) -> Cause {
 }
 
 /// Whether this host's way back to the sandbox does not lead through the network's bridge.
-fn astray(evidence: &Evidence) -> bool {
+fn astray(evidence: &Evidence, port: &PortEvidence) -> bool {
     let bridge = match evidence.standpoint {
         Some(Standpoint::EngineHost { index, .. }) => Some(index),
         _ => None,
     };
-    evidence.return_path.as_ref().is_some_and(|path| path.index != bridge)
+    port.return_path.as_ref().is_some_and(|path| path.index != bridge)
 }
 
 /// Whether it leads through another interface. It leads nowhere also when the bridge is down.
-fn back_through_another(evidence: &Evidence) -> bool {
-    evidence.return_path.as_ref().is_some_and(|path| path.index.is_some()) && astray(evidence)
+fn back_through_another(evidence: &Evidence, port: &PortEvidence) -> bool {
+    port.return_path.as_ref().is_some_and(|path| path.index.is_some()) && astray(evidence, port)
 }
 
 fn of_trouble(trouble: &Trouble) -> Judgement {

@@ -13,6 +13,7 @@
 
 pub mod answer;
 pub mod busybox;
+pub mod corpus;
 pub mod loopback;
 pub mod observation;
 pub mod record;

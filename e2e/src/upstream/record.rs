@@ -36,6 +36,9 @@ const RESOLVE: Duration = Duration::from_millis(1_500);
 /// How long the recorder waits for a call that upstream waits for without end; an engine that works answers in 50 ms.
 const FOREVER: Duration = Duration::from_secs(4);
 
+/// NemoClaw's default, and OpenShell's.
+const NETWORK: &str = "openshell-docker";
+
 /// The containers' image.
 const IMAGE: &str = "observer:lab";
 
@@ -49,7 +52,8 @@ const FOLDER: &str = "/tmp/observer";
 #[derive(Debug)]
 pub struct Recorder<'host> {
     host: &'host Host,
-    user: &'host Host,
+    user_machine: &'host Host,
+    user: Option<(u32, u32)>,
     network: String,
     image: ImageCache,
 }
@@ -60,7 +64,7 @@ impl<'host> Recorder<'host> {
     ///
     /// # Errors
     /// When the engine does not take it.
-    pub async fn prepare(host: &'host Host, observer: &Path) -> Result<Self> {
+    pub async fn prepare(host: &Host, observer: &Path) -> Result<()> {
         let folder = host.path(FOLDER);
         fs::create_dir_all(folder.join("etc")).context("make the folder of the image")?;
         fs::copy(observer, folder.join("observer"))
@@ -69,7 +73,20 @@ impl<'host> Recorder<'host> {
         fs::write(folder.join("etc/nsswitch.conf"), "hosts: files dns\n")?;
         let import = format!("tar -C {FOLDER} -c . | docker import - {IMAGE}; rm -r {FOLDER}");
         host.command("sh").args(["-ec", &import]).run().await?;
-        Ok(Self { host, user: host, network: "openshell-docker".to_owned(), image: ImageCache::Cached })
+        Ok(())
+    }
+
+    /// Records on a host that is prepared, as root.
+    #[must_use]
+    pub fn on(host: &'host Host) -> Self {
+        Self { host, user_machine: host, user: None, network: NETWORK.to_owned(), image: ImageCache::Cached }
+    }
+
+    /// As another user and group.
+    #[must_use]
+    pub fn user(mut self, user: Option<(u32, u32)>) -> Self {
+        self.user = user;
+        self
     }
 
     /// Another network than `openshell-docker`.
@@ -81,8 +98,8 @@ impl<'host> Recorder<'host> {
 
     /// Another machine than the engine's for the host's own dials: that of a user whose engine is in a virtual machine.
     #[must_use]
-    pub fn dials_from(mut self, user: &'host Host) -> Self {
-        self.user = user;
+    pub fn dials_from(mut self, user_machine: &'host Host) -> Self {
+        self.user_machine = user_machine;
         self
     }
 
@@ -182,7 +199,11 @@ impl<'host> Recorder<'host> {
     }
 
     async fn docker(&self, arguments: Vec<String>, limit: Duration) -> Result<Command> {
-        match self.host.command("docker").args(arguments).deadline(limit).output().await {
+        let mut command = self.host.command("docker").args(arguments).deadline(limit);
+        if let Some((user, group)) = self.user {
+            command = command.user(user, group);
+        }
+        match command.output().await {
             Ok(output) => {
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
                 Ok(Command {
@@ -199,7 +220,7 @@ impl<'host> Recorder<'host> {
     /// Sockets of the user's own machine, both at the same time.
     fn host_dials(&self, gateway: Option<IpAddr>, port: u16) -> Result<(Dial, Option<Dial>)> {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let both = self.user.network_namespace().run(|| {
+        let both = self.user_machine.network_namespace().run(|| {
             std::thread::scope(|scope| {
                 let gateway = gateway.map(|address| scope.spawn(move || dial(address, port)));
                 (dial(loopback, port), gateway.map(std::thread::ScopedJoinHandle::join))

@@ -100,3 +100,9 @@ pub fn render(rows: &[Row]) -> String {
     }
     text
 }
+
+/// The rows in which our own answer is a wrong one.
+#[must_use]
+pub fn wrong(rows: &[Row]) -> Vec<&Row> {
+    rows.iter().filter(|row| row.ours.is_some_and(Score::is_wrong)).collect()
+}

@@ -1,6 +1,6 @@
 //! #3441 as it was merged, and reverted within a day.
 //!
-//! As [v0](super::v0), but only exit code 1 is a firewall, and other codes are a warning. There are still no names in the
+//! As [v0], but only exit code 1 is a firewall, and other codes are a warning. There are still no names in the
 //! container, and busybox ends with 1 for a name that does not resolve: on every host there is.
 
 use super::answer::Answer;

@@ -9,6 +9,7 @@ use probe::Report;
 use super::events::Stage;
 use super::file::ScenarioFile;
 use super::format::Expect;
+use super::observer::{Moment, Observer};
 use super::oracle;
 use super::run::{Answer, Beside, PROBE, RunError, Runner};
 use crate::host::{HostCommand, tail};
@@ -34,6 +35,7 @@ impl Runner {
         file: &ScenarioFile,
         stage: &mut Stage<'_>,
         at: Option<&str>,
+        observer: Option<&dyn Observer>,
         checked: &mut Checked,
     ) -> Result<(), RunError> {
         let scenario = &file.scenario;
@@ -43,6 +45,12 @@ impl Runner {
             return Ok(());
         }
         let (reports, noise) = self.probe(file, stage, &expected).await?;
+        if let Some(observer) = observer {
+            let named = scenario.check.iter().position(|argument| argument == "--network");
+            let network = named.and_then(|index| scenario.check.get(index + 1)).map(String::as_str);
+            let moment = Moment { host: stage.host, expected: &expected, user: stage.user, network };
+            observer.checked(moment).await.map_err(RunError::Observer)?;
+        }
         let quietest = [checked.noise, noise].into_iter().flatten();
         checked.noise = quietest.min_by_key(|measure| measure.packets_per_second);
         let asked: Vec<&Expect> =
@@ -94,7 +102,7 @@ impl Runner {
     }
 }
 
-/// `openshell-probe check`, as a user runs it.
+/// `openshell-probe check`, as a user runs it: with a home of its own, which need not be there.
 fn command<'host>(
     file: &ScenarioFile,
     stage: &Stage<'host>,
@@ -107,7 +115,7 @@ fn command<'host>(
     let command = stage.host.command(PROBE).arg("check").args(expected.iter().flat_map(target));
     let command = command.args(&file.scenario.check).args(["--format", "json"]).deadline(CHECK_DEADLINE);
     match stage.user {
-        Some((user, group)) => command.user(user, group),
+        Some((user, group)) => command.user(user, group).env("HOME", "/home/user"),
         None => command,
     }
 }

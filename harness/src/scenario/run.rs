@@ -9,6 +9,7 @@ use super::check::Checked;
 use super::events::{EventError, Stage};
 use super::file::ScenarioFile;
 use super::format::{Event, Experience, Lifecycle, Persona};
+use super::observer::Observer;
 use super::oracle::{self, OracleError};
 use crate::engine::Engine;
 use crate::host::{BootError, ExecError, Host};
@@ -134,6 +135,9 @@ pub enum RunError {
     /// There is no answer of the oracle.
     #[error(transparent)]
     Oracle(#[from] OracleError),
+    /// An observer did not see what it wanted to see.
+    #[error("observe the host: {0}")]
+    Observer(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The host did not end well.
     #[error("end the host: {0}")]
     Shutdown(#[source] std::io::Error),
@@ -180,9 +184,29 @@ impl Runner {
     /// # Errors
     /// When it does not come to an outcome: an outcome that is not the expected one is none of these.
     pub async fn run(&self, file: &ScenarioFile) -> Result<Outcome, RunError> {
+        self.watched(file, None).await
+    }
+
+    /// Runs one while somebody looks at its host.
+    ///
+    /// # Errors
+    /// Also when that fails.
+    pub async fn run_observed(
+        &self,
+        file: &ScenarioFile,
+        observer: &dyn Observer,
+    ) -> Result<Outcome, RunError> {
+        self.watched(file, Some(observer)).await
+    }
+
+    async fn watched(
+        &self,
+        file: &ScenarioFile,
+        observer: Option<&dyn Observer>,
+    ) -> Result<Outcome, RunError> {
         let begun = Instant::now();
         let host = self.boot(file).await?;
-        let outcome = self.on_host(file, &host).await;
+        let outcome = self.on_host(file, &host, observer).await;
         host.shutdown().await.map_err(RunError::Shutdown)?;
         Ok(Outcome { elapsed: begun.elapsed(), ..outcome? })
     }
@@ -204,7 +228,12 @@ impl Runner {
         Ok(builder.start().await?)
     }
 
-    async fn on_host(&self, file: &ScenarioFile, host: &Host) -> Result<Outcome, RunError> {
+    async fn on_host(
+        &self,
+        file: &ScenarioFile,
+        host: &Host,
+        observer: Option<&dyn Observer>,
+    ) -> Result<Outcome, RunError> {
         let scenario = &file.scenario;
         for capability in &scenario.skip_unless {
             if let Some(reason) = capability.missing(host).await.map_err(RunError::Capability)? {
@@ -218,16 +247,19 @@ impl Runner {
                 source: Box::new(source),
             }
         };
+        if let Some(observer) = observer {
+            observer.booted(host).await.map_err(RunError::Observer)?;
+        }
         let mut stage = Stage::new(host, self.user_in(host).await?);
         let mut checked = Checked::default();
         for (index, event) in scenario.events.iter().enumerate() {
             if let Event::Check(name) = event {
-                self.check(file, &mut stage, Some(name), &mut checked).await?;
+                self.check(file, &mut stage, Some(name), observer, &mut checked).await?;
             } else {
                 stage.perform(event).await.map_err(failed(index))?;
             }
         }
-        self.check(file, &mut stage, None, &mut checked).await?;
+        self.check(file, &mut stage, None, observer, &mut checked).await?;
         let answers = checked.answers.into_values().collect();
         Ok(Outcome { answers, noise: checked.noise, ..Outcome::default() })
     }

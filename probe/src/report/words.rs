@@ -51,7 +51,7 @@ fn explained(evidence: &Evidence, port: &PortEvidence, judgement: Judgement) -> 
         Cause::ReplyDropped => format!(
             "no answer from {place}: what sandboxes send comes in, and this host's firewall drops the answers"
         ),
-        Cause::ReversePath => format!("no answer from {place}: {}", way_back(evidence)),
+        Cause::ReversePath => format!("no answer from {place}: {}", way_back(port)),
         Cause::Unresponsive => silent(port, &place),
         Cause::OtherProtocol => format!(
             "what answers on {place} is not the service: {} instead of {}",
@@ -90,6 +90,14 @@ fn explained(evidence: &Evidence, port: &PortEvidence, judgement: Judgement) -> 
             format!(
                 "{} at {place}, which is too short for a verdict: TCP repeats itself after 1 s",
                 ended(port)
+            )
+        }
+        Cause::Inconclusive
+            if port.sandbox.as_ref().is_some_and(|dial| dial.outcome == Outcome::Connected) =>
+        {
+            format!(
+                "{place} answers {}, and the next connection, which would tell more, failed",
+                answer(port)
             )
         }
         Cause::Undetermined | Cause::Inconclusive => {
@@ -138,7 +146,7 @@ pub(super) fn hints(
             }
             None => format!("see which rule of the nat table takes port {number} elsewhere, and remove it"),
         }],
-        Some(Cause::ReversePath) => &[match &evidence.return_path {
+        Some(Cause::ReversePath) => &[match &port.return_path {
             Some(path) => format!("ip route get {}, which should lead through the network's bridge", path.to),
             None => "see this host's routes to the sandbox network".to_owned(),
         }],
@@ -269,8 +277,8 @@ fn elsewhere(port: &PortEvidence) -> String {
     }
 }
 
-fn way_back(evidence: &Evidence) -> String {
-    let Some(path) = &evidence.return_path else { return "the way back is not the way in".to_owned() };
+fn way_back(port: &PortEvidence) -> String {
+    let Some(path) = &port.return_path else { return "the way back is not the way in".to_owned() };
     let through = path.interface.as_deref().map_or_else(
         || "there is no route back".to_owned(),
         |name| format!("this host's route back to {} leads through {}", path.to, sanitize(name)),

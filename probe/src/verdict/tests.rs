@@ -80,6 +80,7 @@ fn port(sandbox: Dial, listeners: &[Listener]) -> PortEvidence {
         host: Some(dial(Outcome::Connected)),
         stand_in: false,
         host_side: None,
+        return_path: None,
         published_by: Vec::new(),
         listeners_before: Some(listeners.to_vec()),
         listeners_after: Some(listeners.to_vec()),
@@ -137,8 +138,17 @@ fn any_answer_in_the_services_protocol_is_the_service() {
     let twice = vec![greeted(Some(Answer::Http1)), greeted(Some(Answer::Http2))];
     assert_eq!(decided(Protocol::Grpc, twice), Judgement::ok());
     assert_eq!(decided(Protocol::Http, kind(Answer::Http1)), Judgement::ok());
-    assert_eq!(decided(Protocol::Grpc, kind(Answer::Http1)), Judgement::wrong(Cause::OtherProtocol));
-    assert_eq!(decided(Protocol::Grpc, kind(Answer::Other)), Judgement::wrong(Cause::OtherProtocol));
+    for other in [Answer::Http1, Answer::Other] {
+        let both = || vec![greeted(Some(other)), greeted(Some(other))];
+        assert_eq!(decided(Protocol::Grpc, both()), Judgement::wrong(Cause::OtherProtocol));
+        let hung_up = vec![greeted(Some(other)), Greeted { closed: true, ..greeted(None) }];
+        assert_eq!(decided(Protocol::Grpc, hung_up), Judgement::wrong(Cause::OtherProtocol));
+        // The second connection was not made, or is limited: the second greeting might have been answered.
+        let lost = vec![greeted(Some(other)), Greeted { acknowledged: false, ..greeted(None) }];
+        for cut in [kind(other), lost] {
+            assert_eq!(decided(Protocol::Grpc, cut), Judgement::unavailable(Cause::Inconclusive));
+        }
+    }
     assert_eq!(decided(Protocol::Tcp, vec![greeted(None)]), Judgement::ok());
     let silent = || vec![greeted(None), Greeted { closed: true, ..greeted(None) }];
     assert_eq!(decided(Protocol::Grpc, silent()), failed(Cause::Unresponsive));
@@ -195,19 +205,21 @@ fn what_is_lost_on_the_way_back_is_told_from_what_is_lost_on_the_way_in() {
             index: Some(interface),
             rp_filter: Some(rp_filter),
         };
-        let port = PortEvidence { host_side: Some(side), ..port(dial(Outcome::TimedOut), &gateway) };
-        decide(&Evidence { return_path: Some(path), ..evidence() }, &port).cause.unwrap()
+        let port = port(dial(Outcome::TimedOut), &gateway);
+        let port = PortEvidence { host_side: Some(side), return_path: Some(path), ..port };
+        decide(&evidence(), &port).cause.unwrap()
     };
     assert_eq!(decided(HostSide::HalfOpen, BRIDGE, 0), Cause::ReplyDropped);
     assert_eq!(decided(HostSide::HalfOpen, 1, 2), Cause::ReversePath);
     assert_eq!(decided(HostSide::Absent, 1, 1), Cause::ReversePath);
-    assert_eq!(decided(HostSide::Absent, 1, 2), Cause::Dropped, "a loose filter lets it in");
+    // The half-open connection is gone as soon as the detour turns out to lead nowhere.
+    assert_eq!(decided(HostSide::Absent, 1, 2), Cause::ReversePath);
     assert_eq!(decided(HostSide::Absent, BRIDGE, 1), Cause::Dropped);
     let silent = |index: Option<u32>| {
         let path = ReturnPath { to: SANDBOX, interface: None, index, rp_filter: Some(1) };
         let hop = Neighbour { address: GATEWAY, complete: false, device: "eth0".to_owned() };
-        let evidence = Evidence { return_path: Some(path), next_hop: Some(hop), ..evidence() };
-        decide(&evidence, &port(dial(Outcome::TimedOut), &gateway))
+        let port = PortEvidence { return_path: Some(path), ..port(dial(Outcome::TimedOut), &gateway) };
+        decide(&Evidence { next_hop: Some(hop), ..evidence() }, &port)
     };
     assert_eq!(silent(Some(1)), failed(Cause::ReversePath));
     assert_eq!(silent(None), failed(Cause::LinkDown), "the bridge's route went with the bridge");
@@ -440,6 +452,7 @@ prop_compose! {
             HostSide::Absent, HostSide::HalfOpen, HostSide::Present,
         ])),
         published in prop::bool::weighted(0.1),
+        back_through in prop::option::weighted(0.3, prop::sample::select(vec![BRIDGE, BRIDGE, 1])),
         sandbox in prop::option::weighted(0.9, any_dial()),
         host in prop::option::of(any_dial()),
         listeners_before in any_table(),
@@ -449,12 +462,18 @@ prop_compose! {
         let target = Target { port: 8080, label: "gateway".to_owned(), protocol, required };
         // Independent tables rarely agree: half the time they are the same.
         let listeners_after = if same { listeners_before.clone() } else { listeners_after };
+        let return_path = back_through.map(|index| ReturnPath {
+            to: SANDBOX,
+            interface: None,
+            index: Some(index),
+            rp_filter: None,
+        });
         let published_by = if published { vec!["x".to_owned()] } else { Vec::new() };
         let sandbox = sandbox.map(|dial| match dial.outcome {
             Outcome::Connected => Dial { greetings, held, ..dial },
             _ => dial,
         });
-        PortEvidence { target, sandbox, host, stand_in: false, host_side, published_by, listeners_before, listeners_after }
+        PortEvidence { target, sandbox, host, stand_in: false, host_side, return_path, published_by, listeners_before, listeners_after }
     }
 }
 
@@ -533,6 +552,9 @@ proptest! {
         prop_assert_eq!(evidence.resolution.and_then(|resolution| resolution.dialled()), Some(GATEWAY));
         prop_assert_eq!(evidence.route, Some(Route::BridgeGateway { address: GATEWAY }));
         prop_assert!(evidence.trouble.is_none());
+        prop_assert!(port.sandbox.as_ref().is_some_and(|dial| {
+            dial.outcome != Outcome::TimedOut || port.return_path.as_ref().is_none_or(|path| path.index == Some(BRIDGE))
+        }), "no way back");
         prop_assert_eq!(decided.verdict, Verdict::TcpFailed);
     }
 
@@ -564,6 +586,28 @@ proptest! {
             let seen = [Some(Cause::UnknownFromHere), Some(Cause::Unresponsive)];
             prop_assert!(seen.contains(&decided.cause), "{:?}", decided.cause);
         }
+    }
+
+    /// What is seen from the host explains a failure, and never makes it a success.
+    #[test]
+    fn no_evidence_but_the_sandboxs_own_turns_a_failure_into_ok(
+        evidence in any_evidence(),
+        port in any_port(),
+        other in any_port(),
+    ) {
+        if decide(&evidence, &port).verdict != Verdict::TcpFailed {
+            return Ok(());
+        }
+        let contrary = PortEvidence { target: port.target.clone(), sandbox: port.sandbox.clone(), ..other };
+        prop_assert_ne!(decide(&evidence, &contrary).verdict, Verdict::Ok);
+    }
+
+    #[test]
+    fn trouble_with_the_tools_never_becomes_a_failure(evidence in any_evidence(), port in any_port()) {
+        let broken = Trouble::Protocol(ProtocolError::Incomplete { output: String::new() });
+        let evidence = Evidence { trouble: Some(broken), ..evidence };
+        let verdict = decide(&evidence, &port).verdict;
+        prop_assert!(matches!(verdict, Verdict::ProbeUnavailable | Verdict::Skipped), "{verdict:?}");
     }
 
     #[test]

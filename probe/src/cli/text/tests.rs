@@ -66,6 +66,7 @@ fn port(target: Target, sandbox: Option<Dial>, listens_on: Option<&str>) -> Port
         host: None,
         stand_in: false,
         host_side: None,
+        return_path: None,
         published_by: Vec::new(),
         listeners_before: Some(listeners.clone()),
         listeners_after: Some(listeners),
@@ -98,7 +99,6 @@ fn evidence(ports: Vec<PortEvidence>) -> Evidence {
             elapsed_us: 25,
         }),
         next_hop: Some(Neighbour { address: GATEWAY, complete: true, device: "eth0".to_owned() }),
-        return_path: None,
         ports,
         trouble: None,
     }
