@@ -1,11 +1,12 @@
-//! The corpus: every file of `e2e/scenarios` is a test.
+//! The corpus: every file of `e2e/scenarios` is a test, and in the profile `long` two more, under harder conditions.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use e2e::programs;
-use harness::scenario::{Corpus, Runner, ScenarioFile, compare};
+use harness::Noise;
+use harness::scenario::{Corpus, Runner, ScenarioFile, User, compare};
 use rstest::rstest;
 
 /// The skips that the profile `ci` allows, a file's name and a reason a line.
@@ -14,13 +15,72 @@ const ALLOWED_SKIPS: &str = include_str!("../scenarios/allowed-skips.txt");
 #[rstest]
 #[tokio::test]
 async fn scenario(#[files("scenarios/**/*.toml")] path: PathBuf) -> Result<()> {
-    let file = ScenarioFile::read(&here(&path))?;
-    let outcome = runner()?.run(&file).await?;
+    as_expected(&runner()?, &path).await
+}
+
+#[rstest]
+#[tokio::test]
+#[ignore = "the whole corpus once more takes minutes: scripts/test --long"]
+async fn scenario_as_a_group_member(#[files("scenarios/**/*.toml")] path: PathBuf) -> Result<()> {
+    as_expected(&group_member(runner()?), &path).await
+}
+
+#[rstest]
+#[tokio::test]
+#[ignore = "the whole corpus once more takes minutes: scripts/test --long"]
+async fn scenario_with_noise_and_two_checks(#[files("scenarios/**/*.toml")] path: PathBuf) -> Result<()> {
+    as_expected(&noisy(runner()?), &path).await
+}
+
+/// Of every kind of answer one, so that it does not take the long profile to see what breaks.
+#[rstest]
+#[case::open("open/both-ports")]
+#[case::dropped("firewall/ufw-brev")]
+#[case::rejected("firewall/reject-icmp-port-unreachable")]
+#[case::unresponsive("service/frozen-gateway")]
+#[case::full_queue("service/full-queue")]
+#[case::no_network("network/missing")]
+#[tokio::test]
+async fn sample_as_a_group_member(#[case] name: &str) -> Result<()> {
+    as_expected(&group_member(without_oracle()?), &named(name)).await
+}
+
+/// A REJECT answers every SYN of the noise too, and a full queue is not the only one of its host.
+#[rstest]
+#[case::open("open/both-ports")]
+#[case::dropped("firewall/ufw-brev")]
+#[case::rejected("firewall/ufw-default-reject")]
+#[case::unresponsive("service/frozen-gateway")]
+#[case::full_queue("service/full-queue")]
+#[case::no_network("network/missing")]
+#[tokio::test]
+async fn sample_with_noise_and_two_checks(#[case] name: &str) -> Result<()> {
+    as_expected(&noisy(without_oracle()?), &named(name)).await
+}
+
+/// No answer counts that came while it was quiet.
+#[tokio::test]
+async fn too_little_noise_is_no_outcome() -> Result<()> {
+    let file = ScenarioFile::read(&here(&named("network/missing")))?;
+    let outcome = without_oracle()?.noise(Noise::default().at_least(1_000_000)).run(&file).await;
+    let error = outcome.err().context("an outcome without the noise")?.to_string();
+    ensure!(error.starts_with("noise: ") && error.contains(" packets/s and not 1000000: "), "{error}");
+    Ok(())
+}
+
+/// Runs a file of the corpus, and fails where something is not as the file says.
+#[expect(clippy::print_stdout, reason = "the log of a test says what was skipped and measured")]
+async fn as_expected(runner: &Runner, path: &Path) -> Result<()> {
+    let file = ScenarioFile::read(&here(path))?;
+    let outcome = runner.run(&file).await?;
     if let Some(reason) = &outcome.skipped {
         println!("skipped: {}: {reason}", file.name());
         let allowed = ALLOWED_SKIPS.lines().any(|line| line.split_whitespace().next() == Some(&file.name()));
         ensure!(allowed, "{} is skipped ({reason}) and not in allowed-skips.txt", file.name());
         return Ok(());
+    }
+    if let Some(noise) = outcome.noise {
+        println!("{}: {} packets/s of noise: {noise:?}", file.name(), noise.packets_per_second);
     }
     let rows = compare(&file.scenario, &outcome);
     let wrong: Vec<_> = rows.iter().filter(|row| !row.mismatches.is_empty()).collect();
@@ -38,9 +98,27 @@ fn here(compiled: &Path) -> PathBuf {
     }
 }
 
+/// The samples are about the probe: what a sandbox experiences there is known from the whole corpus.
+fn without_oracle() -> Result<Runner> {
+    Ok(Runner::new(programs::probe()?))
+}
+
 fn runner() -> Result<Runner> {
     let oracle = programs::own("oracle", env!("CARGO_BIN_EXE_oracle"));
     Ok(Runner::new(programs::probe()?).oracle(oracle))
+}
+
+fn group_member(runner: Runner) -> Runner {
+    runner.user(User::GroupMember)
+}
+
+fn noisy(runner: Runner) -> Runner {
+    runner.noise(Noise::default()).checks_at_once(2)
+}
+
+/// A file of the corpus, as `openshell-harness scenarios` names it.
+fn named(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(name).with_extension("toml")
 }
 
 fn corpus() -> Result<Corpus> {

@@ -39,6 +39,7 @@ pub mod engine;
 pub mod host;
 pub mod image;
 pub mod machine;
+pub mod noise;
 pub mod posture;
 pub mod scenario;
 pub mod service;
@@ -48,6 +49,7 @@ pub use engine::{Docker, Engine, EngineError, Network, NetworkInfo};
 pub use host::{BootError, BootStep, Cgroups, ExecError, Host, HostBuilder, HostCommand, Process};
 pub use image::{Image, ImageError};
 pub use machine::Fingerprint;
+pub use noise::Noise;
 pub use posture::{Passage, Posture, PostureError, Ufw};
 
 /// The digest of the sources and the lock file that this library was built from; `openshell-harness build-id` prints that

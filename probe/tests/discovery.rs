@@ -4,6 +4,7 @@
 
 mod engine;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -106,4 +107,40 @@ async fn endpoints_of_other_kinds_are_named_as_unsupported() {
         let answer = chosen(Some(url), &Environment::default()).await;
         assert!(matches!(answer, Err(EngineTrouble::Unsupported { .. })), "{url}: {answer:?}");
     }
+}
+
+/// A home that is another user's is no engine that one may not open.
+#[tokio::test]
+async fn a_local_socket_that_nobody_can_see_is_not_permission_denied() {
+    let folder = tempfile::tempdir().unwrap();
+    let allow = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let home = folder.path().join("home");
+    std::fs::create_dir(&home).unwrap();
+    let engine = docker_at(&home, "docker.sock");
+    let socket = home.join("docker.sock");
+    allow(folder.path(), 0o755);
+    allow(&socket, 0o000);
+    let environment = Environment { sockets: vec![socket], ..Environment::default() };
+    let named = Environment { docker_host: Some(engine.host()), ..Environment::default() };
+    // Root may enter every folder, so this thread looks at files as nobody.
+    let own = nix::unistd::geteuid();
+    nix::unistd::setfsuid(nobody());
+    let visible = chosen(None, &environment).await;
+    nix::unistd::setfsuid(own);
+    allow(&home, 0o000);
+    nix::unistd::setfsuid(nobody());
+    let (hidden, said) = (chosen(None, &environment).await, chosen(None, &named).await);
+    nix::unistd::setfsuid(own);
+    allow(&home, 0o755);
+    assert_eq!(visible, Err(EngineTrouble::PermissionDenied));
+    assert!(matches!(hidden, Err(EngineTrouble::Unreachable { .. })), "{hidden:?}");
+    assert_eq!(said, Err(EngineTrouble::PermissionDenied), "that there is one was said");
+}
+
+/// Who may do nothing more than everybody; whoever is not root already stays the same.
+fn nobody() -> nix::unistd::Uid {
+    let own = nix::unistd::geteuid();
+    if own.is_root() { nix::unistd::Uid::from_raw(65534) } else { own }
 }

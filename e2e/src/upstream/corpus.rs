@@ -88,10 +88,17 @@ pub fn names(file: &ScenarioFile) -> Vec<String> {
 }
 
 /// Where something happens during the probe's check, an observation is one of afterwards. Only the oracle's word is about
-/// the same moment.
+/// the same moment. On the machine of a virtual machine's user there is no sandbox to observe.
 fn is_judged(file: &ScenarioFile, expect: &Expect) -> bool {
+    if is_in_a_vm(file) {
+        return false;
+    }
     let moves = file.scenario.events.iter().any(|event| matches!(event, Event::DuringCheck(_)));
     !moves || expect.oracle.is_some()
+}
+
+fn is_in_a_vm(file: &ScenarioFile) -> bool {
+    file.scenario.persona.machine().is_some()
 }
 
 fn name(file: &ScenarioFile, expect: &Expect) -> String {

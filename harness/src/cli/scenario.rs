@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use futures_util::StreamExt as _;
-use harness::scenario::{Corpus, CorpusError, Runner, SCHEMA, ScenarioFile, Tally, Widths};
+use harness::Noise;
+use harness::scenario::{Corpus, CorpusError, Runner, SCHEMA, ScenarioFile, Tally, User, Widths};
 
 use super::output;
 use super::reproduce::find_probe;
@@ -28,6 +29,15 @@ pub(super) struct RunArguments {
     /// So many hosts at the same time
     #[arg(long, value_name = "NUMBER", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
     at_once: u8,
+    /// Run the probe as user 1000 in the group of the engine's socket, not as root
+    #[arg(long)]
+    as_group_member: bool,
+    /// Make 1000 packets a second and more of other TCP in the host while the probe runs: opened, refused, without answer
+    #[arg(long)]
+    noise: bool,
+    /// So many checks at the same time in each host; all have to say the same
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    checks_at_once: u8,
 }
 
 #[derive(Args)]
@@ -46,7 +56,13 @@ pub(super) fn run(arguments: RunArguments) -> Result<ExitCode> {
         Err(error) => return Ok(refuse(&error)),
     };
     let probe = find_probe(arguments.probe)?;
-    let mut runner = Runner::new(probe);
+    let mut runner = Runner::new(probe).checks_at_once(arguments.checks_at_once.into());
+    if arguments.as_group_member {
+        runner = runner.user(User::GroupMember);
+    }
+    if arguments.noise {
+        runner = runner.noise(Noise::default());
+    }
     if let Some(oracle) = find_oracle(arguments.oracle)? {
         runner = runner.oracle(oracle);
     } else {

@@ -69,6 +69,12 @@ fn mismatches(expect: &Expect, answer: &Answer) -> Vec<String> {
             answer.summary
         ));
     }
+    for beside in &answer.beside {
+        if (beside.verdict, beside.cause) != (answer.verdict, answer.cause) {
+            let said = judgement(beside.verdict, beside.cause);
+            wrong.push(format!("a check at the same time says {said}: {}", beside.summary));
+        }
+    }
     experience(expect, answer, &mut wrong);
     remedy(expect, answer, &mut wrong);
     words(expect, answer, &mut wrong);

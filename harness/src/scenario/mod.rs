@@ -24,6 +24,7 @@
 //! What a file may say is in `docs/scenarios.md`, and as a JSON schema in [`SCHEMA`].
 
 mod capability;
+mod check;
 mod compare;
 mod corpus;
 mod engine_events;
@@ -45,5 +46,5 @@ pub use file::{FileError, ScenarioFile};
 pub use format::{Experience, SCHEMA, Scenario};
 pub use observer::{Look, Moment, Observer};
 pub use oracle::OracleError;
-pub use run::{Answer, Outcome, RunError, Runner, User};
+pub use run::{Answer, Beside, Outcome, RunError, Runner, User};
 pub use table::{Tally, Widths};

@@ -3,29 +3,30 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use probe::{Cause, Report, Verdict};
+use probe::{Cause, Verdict};
 
+use super::check::Checked;
 use super::events::{EventError, Stage};
 use super::file::ScenarioFile;
-use super::format::{Event, Expect, Experience};
-use super::observer::{Moment, Observer};
-use super::oracle::{self, OracleError};
+use super::format::{Event, Experience};
+use super::observer::Observer;
+use super::oracle::OracleError;
 use super::place::Place;
-use crate::host::{BootError, ExecError, Host, tail};
+use crate::host::{BootError, ExecError, Host};
+use crate::noise::{self, Noise, NoiseError};
 use crate::vm::VmError;
 
 /// Where the probe is in a host.
 pub(super) const PROBE: &str = "/usr/local/bin/openshell-probe";
 
-/// How long a check may take; its own deadline is 30 s unless the file says another.
-const CHECK_DEADLINE: Duration = Duration::from_secs(90);
-
 /// Runs scenarios with a probe and, where there is one, the oracle.
 #[derive(Clone, Debug)]
 pub struct Runner {
     probe: PathBuf,
-    oracle: Option<PathBuf>,
+    pub(super) oracle: Option<PathBuf>,
     user: User,
+    pub(super) noise: Option<Noise>,
+    pub(super) checks_at_once: usize,
 }
 
 /// Who runs the probe.
@@ -45,6 +46,8 @@ pub struct Outcome {
     pub skipped: Option<String>,
     /// An answer for each expectation, in their order.
     pub answers: Vec<Answer>,
+    /// How much noise there was, in the check that had the least; `None` where none was made.
+    pub noise: Option<noise::Measure>,
     /// How long it took, with the boot.
     pub elapsed: Duration,
 }
@@ -64,6 +67,19 @@ pub struct Answer {
     pub remedy: Option<String>,
     /// What a real sandbox experienced, and in its own words; `None` where no oracle was asked.
     pub experience: Option<(Experience, String)>,
+    /// What the checks that were made at the same time say.
+    pub beside: Vec<Beside>,
+}
+
+/// What one more check says of the same target, at the same time.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Beside {
+    /// The probe's verdict.
+    pub verdict: Verdict,
+    /// The probe's cause.
+    pub cause: Option<Cause>,
+    /// The probe's summary.
+    pub summary: String,
 }
 
 /// Why a scenario did not come to an outcome.
@@ -111,6 +127,9 @@ pub enum RunError {
         /// What it said.
         said: String,
     },
+    /// There was no noise, or not enough of it.
+    #[error(transparent)]
+    Noise(#[from] NoiseError),
     /// There is no answer of the oracle.
     #[error(transparent)]
     Oracle(#[from] OracleError),
@@ -123,10 +142,11 @@ pub enum RunError {
 }
 
 impl Runner {
-    /// Runs them with this probe, as root, and without an oracle.
+    /// Runs them with this probe, as root, one check at a time in a host that has nothing else to do, and without an
+    /// oracle.
     #[must_use]
     pub fn new(probe: impl Into<PathBuf>) -> Self {
-        Self { probe: probe.into(), oracle: None, user: User::default() }
+        Self { probe: probe.into(), oracle: None, user: User::default(), noise: None, checks_at_once: 1 }
     }
 
     /// Asks this oracle too.
@@ -140,6 +160,20 @@ impl Runner {
     #[must_use]
     pub fn user(mut self, user: User) -> Self {
         self.user = user;
+        self
+    }
+
+    /// Makes noise in the host while the probe runs.
+    #[must_use]
+    pub fn noise(mut self, noise: Noise) -> Self {
+        self.noise = Some(noise);
+        self
+    }
+
+    /// Runs the probe so often at the same time; all have to say the same.
+    #[must_use]
+    pub fn checks_at_once(mut self, checks: usize) -> Self {
+        self.checks_at_once = checks.max(1);
         self
     }
 
@@ -198,19 +232,17 @@ impl Runner {
             observer.booted(place.user()).await.map_err(RunError::Observer)?;
         }
         let mut stage = Stage::new(place, self.user_in(place.user()).await?);
-        let mut answers = Vec::new();
+        let mut checked = Checked::default();
         for (index, event) in scenario.events.iter().enumerate() {
             if let Event::Check(name) = event {
-                answers.extend(self.check(file, &mut stage, Some(name), observer).await?);
+                self.check(file, &mut stage, Some(name), observer, &mut checked).await?;
             } else {
                 stage.perform(event).await.map_err(failed(index))?;
             }
         }
-        answers.extend(self.check(file, &mut stage, None, observer).await?);
-        // In the order of the expectations.
-        answers.sort_by_key(|(index, _)| *index);
-        let answers = answers.into_iter().map(|(_, answer)| answer).collect();
-        Ok(Outcome { answers, ..Outcome::default() })
+        self.check(file, &mut stage, None, observer, &mut checked).await?;
+        let answers = checked.answers.into_values().collect();
+        Ok(Outcome { answers, noise: checked.noise, ..Outcome::default() })
     }
 
     async fn user_in(&self, host: &Host) -> Result<Option<(u32, u32)>, RunError> {
@@ -221,98 +253,4 @@ impl Runner {
         // A group that cannot be told is root's: the probe says then that it may not open the socket.
         Ok(Some((1000, group.trim().parse().unwrap_or(0))))
     }
-
-    /// The probe, then the oracle, for the expectations of one check. One after the other: the oracle loads an image and
-    /// starts containers, and the probe measures time.
-    async fn check(
-        &self,
-        file: &ScenarioFile,
-        stage: &mut Stage<'_>,
-        at: Option<&str>,
-        observer: Option<&dyn Observer>,
-    ) -> Result<Vec<(usize, Answer)>, RunError> {
-        let scenario = &file.scenario;
-        let expected: Vec<(usize, &Expect)> =
-            scenario.expect.iter().enumerate().filter(|(_, expect)| expect.at.as_deref() == at).collect();
-        if expected.is_empty() {
-            return Ok(Vec::new());
-        }
-        if let Some(vm) = stage.vm {
-            // Services that have just started or ended are known to the forwarder then.
-            vm.settle().await;
-        }
-        let report = probe(file, stage, &expected).await?;
-        if let Some(observer) = observer {
-            let named = scenario.check.iter().position(|argument| argument == "--network");
-            let network = named.and_then(|index| scenario.check.get(index + 1)).map(String::as_str);
-            let moment = Moment { host: stage.host, expected: &expected, user: stage.user, network };
-            observer.checked(moment).await.map_err(RunError::Observer)?;
-        }
-        let asked: Vec<&Expect> =
-            expected.iter().map(|(_, expect)| *expect).filter(|expect| expect.oracle.is_some()).collect();
-        let said = match &self.oracle {
-            Some(_) if !asked.is_empty() => {
-                oracle::ask(stage.machine, scenario, &asked, stage.network.as_ref()).await?
-            }
-            _ => Vec::new(),
-        };
-        let answer = |(index, expect): &(usize, &Expect)| {
-            let port = expect.target.port;
-            let target = report.targets.iter().find(|target| target.port == port);
-            let target = target.ok_or_else(|| RunError::Report {
-                code: Some(report.exit_code.into()),
-                message: format!("it says nothing of port {port}"),
-                said: String::new(),
-            })?;
-            let said = said.iter().find(|said| said.port == port && expect.oracle.is_some());
-            Ok((
-                *index,
-                Answer {
-                    verdict: target.verdict,
-                    cause: target.cause,
-                    summary: target.summary.clone(),
-                    hints: target.hints.clone(),
-                    remedy: target.remedy.as_ref().map(|remedy| remedy.argv.join(" ")),
-                    experience: said.map(|said| (said.experience, said.detail.clone())),
-                },
-            ))
-        };
-        expected.iter().map(answer).collect()
-    }
-}
-
-/// `openshell-probe check`, as a user runs it.
-async fn probe(
-    file: &ScenarioFile,
-    stage: &mut Stage<'_>,
-    expected: &[(usize, &Expect)],
-) -> Result<Report, RunError> {
-    let target = |(_, expect): &(usize, &Expect)| {
-        let option = if expect.optional { "--optional-port" } else { "--port" };
-        [option.to_owned(), expect.target.argument.clone()]
-    };
-    let mut command = stage.host.command(PROBE).arg("check").args(expected.iter().flat_map(target));
-    command = command.args(&file.scenario.check).args(["--format", "json"]).deadline(CHECK_DEADLINE);
-    if let Some((user, group)) = stage.user {
-        command = command.user(user, group);
-    }
-    let output = match stage.during.take() {
-        None => command.output().await?,
-        Some(during) => {
-            let (output, happened) = tokio::join!(command.output(), stage.while_it_runs(&during));
-            happened.map_err(|error| RunError::During { source: Box::new(error) })?;
-            output?
-        }
-    };
-    let no_report = |message: String| RunError::Report {
-        code: output.status.code(),
-        message,
-        said: tail(&String::from_utf8_lossy(&output.stderr), 10),
-    };
-    let report: Report =
-        serde_json::from_slice(&output.stdout).map_err(|error| no_report(error.to_string()))?;
-    if output.status.code() != Some(report.exit_code.into()) {
-        return Err(no_report(format!("its report says that it ends with {}", report.exit_code)));
-    }
-    Ok(report)
 }

@@ -75,6 +75,8 @@ pub struct Tally {
     pub wrong: usize,
     /// Scenarios that the machine cannot build.
     pub skipped: usize,
+    /// How much noise there was where there was the least, in packets a second.
+    pub noise: Option<u32>,
 }
 
 impl Tally {
@@ -99,6 +101,8 @@ impl Tally {
                     self.skipped += 1;
                     return all(SKIPPED, vec![reason.clone()]);
                 }
+                let noise = outcome.noise.map(|measure| measure.packets_per_second);
+                self.noise = self.noise.into_iter().chain(noise).min();
                 let rows = super::compare(&file.scenario, outcome);
                 self.wrong += rows.iter().filter(|row| !row.mismatches.is_empty()).count();
                 rows
@@ -116,8 +120,9 @@ impl Tally {
     /// The closing line.
     #[must_use]
     pub fn line(&self) -> String {
-        let Self { scenarios, expectations, wrong, skipped } = self;
+        let Self { scenarios, expectations, wrong, skipped, noise } = self;
         let skipped = if *skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
-        format!("{scenarios} scenarios, {expectations} expectations, {wrong} wrong{skipped}")
+        let noise = noise.map(|rate| format!(", noise of {rate} packets/s and more")).unwrap_or_default();
+        format!("{scenarios} scenarios, {expectations} expectations, {wrong} wrong{skipped}{noise}")
     }
 }

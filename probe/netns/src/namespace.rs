@@ -93,6 +93,17 @@ impl Namespace {
         })
     }
 
+    /// The same namespace, held by one more descriptor.
+    ///
+    /// # Errors
+    /// When this process may hold no more descriptors.
+    pub fn try_clone(&self) -> Result<Self, Error> {
+        let descriptor = self.descriptor.try_clone();
+        let descriptor =
+            descriptor.map_err(|source| Error::Kernel { step: "hold a network namespace", source })?;
+        Ok(Self { descriptor, inode: self.inode })
+    }
+
     /// The inode that tells this namespace from every other one that lives.
     #[must_use]
     pub fn inode(&self) -> u64 {

@@ -154,12 +154,24 @@ fn rank(error: &EngineError) -> i32 {
 async fn ask_local(socket: &Path, deadline: Deadline) -> Result<Discovery, EngineError> {
     let url = format!("unix://{}", socket.display());
     let pong = ping::ping(Address::Unix(socket), deadline.at_most(PING_TIMEOUT)).await;
-    let pong = pong.map_err(|trouble| fault(&url, trouble))?;
+    let pong = pong.map_err(|trouble| match trouble {
+        EngineTrouble::PermissionDenied if is_hidden(socket) => {
+            let detail = "permission denied on the folder that would have the socket".to_owned();
+            fault(&url, EngineTrouble::Unreachable { detail })
+        }
+        trouble => fault(&url, trouble),
+    })?;
     if pong.podman {
         let detail = "Podman answers there, which OpenShell's Docker driver passes over".to_owned();
         return Err(fault(&url, EngineTrouble::Unsupported { detail }));
     }
     Ok(found(url, ChosenBy::LocalSocket, &pong))
+}
+
+/// Whether nobody can say that there is such a socket: its folder may not be entered, as root's home, which a program that
+/// runs as another user may still have in `HOME`.
+fn is_hidden(socket: &Path) -> bool {
+    std::fs::symlink_metadata(socket).is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 async fn ask(url: &str, chosen_by: ChosenBy, deadline: Deadline) -> Result<Discovery, EngineError> {

@@ -4,7 +4,7 @@ use probe::{Cause, Verdict};
 
 use super::super::file::ScenarioFile;
 use super::super::format::Experience;
-use super::super::run::{Answer, Outcome};
+use super::super::run::{Answer, Beside, Outcome};
 use super::{Row, compare};
 
 /// A scenario with one expectation, and what came out of it.
@@ -37,6 +37,7 @@ fn answer(verdict: Verdict, cause: Option<Cause>, experience: Experience) -> Ans
         hints: Vec::new(),
         remedy: None,
         experience: Some((experience, String::new())),
+        beside: Vec::new(),
     }
 }
 
@@ -150,4 +151,16 @@ fn an_expectation_without_an_answer_is_wrong() {
     assert_eq!(rows.len(), 2);
     right(&rows[0]);
     wrong(&rows[1], "there is no answer");
+}
+
+#[test]
+fn checks_at_the_same_time_say_the_same() {
+    let beside = |verdict, cause| {
+        let summary = "as the other sees it".to_owned();
+        Answer { beside: vec![Beside { verdict, cause, summary }], ..dropped() }
+    };
+    right(&row(DROPPED, beside(Verdict::TcpFailed, Some(Cause::Dropped))));
+    let other_cause = row(DROPPED, beside(Verdict::TcpFailed, Some(Cause::Undetermined)));
+    wrong(&other_cause, "at the same time says tcp_failed (undetermined): as the other sees it");
+    wrong(&row(DROPPED, beside(Verdict::Ok, None)), "at the same time says ok: ");
 }
