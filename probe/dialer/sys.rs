@@ -132,7 +132,7 @@ pub(crate) struct ConnectSocket {
 }
 
 impl ConnectSocket {
-    /// Starts to connect; the answer is awaited with [`wait_writable`]. An error is the errno of a connect that
+    /// Starts to connect; the answer is awaited with [`wait`]. An error is the errno of a connect that
     /// ended at once.
     pub(crate) fn dial(target: SocketAddrV4) -> Result<Self, i32> {
         // SAFETY: takes three integers, returns a descriptor or -1.
