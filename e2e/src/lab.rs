@@ -1,5 +1,6 @@
 //! A host as OpenShell's users have it: engine, network, gateway and proxy, and the probe as a program in it.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Output;
 
@@ -163,6 +164,38 @@ pub async fn forget_records(host: &Host) -> Result<()> {
 #[must_use]
 pub fn inference_setup(host: &Host) -> InferenceSetup<'_> {
     InferenceSetup::new(host, PROBE)
+}
+
+/// Where [`engine_over_tcp`] puts an engine.
+pub const ENGINE_OVER_TCP: &str = "tcp://127.0.0.1:2375";
+
+/// Makes the engine of one host that of another over TCP, at [`ENGINE_OVER_TCP`], until what is returned is dropped.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub fn engine_over_tcp(there: &Host, here: &Host) -> Result<AbortOnDrop> {
+    let socket = there.engine()?.socket().to_owned();
+    let listener = here.network_namespace().run(|| {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 2375))?;
+        listener.set_nonblocking(true)?;
+        Ok::<_, std::io::Error>(listener)
+    })??;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    Ok(AbortOnDrop(tokio::spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            let Ok(mut to) = tokio::net::UnixStream::connect(&socket).await else { break };
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut from, &mut to).await });
+        }
+    })))
+}
+
+/// A task that ends when this is dropped.
+pub struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// No word of `text` makes a reader think of a firewall.

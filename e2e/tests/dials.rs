@@ -102,6 +102,17 @@ async fn a_drop_is_called_early_and_a_dead_link_is_not(#[values(false, true)] li
     Ok(())
 }
 
+/// The handshake is let through, and what follows is refused: that is no silence of the service's.
+#[tokio::test]
+async fn a_greeting_that_is_refused_by_icmp_is_rejected() -> Result<()> {
+    let lab = Lab::start().await?;
+    let rule = "-I INPUT -p tcp --dport 8080 -m length --length 80:65535 -j REJECT --reject-with icmp-admin-prohibited";
+    lab.host.command("iptables").args(rule.split(' ')).run().await?;
+    let answer = lab.check_with(&["--port", "8080=gateway"]).await?;
+    answer.all_are(Verdict::TcpFailed, Some(Cause::Rejected));
+    Ok(())
+}
+
 /// Listeners in the host's namespace that take connections and say nothing.
 fn listen(lab: &Lab, ports: &[u16]) -> Result<Vec<TcpListener>> {
     let bind = || -> std::io::Result<Vec<TcpListener>> {

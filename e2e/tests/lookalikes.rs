@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::Result;
-use e2e::lab::{GATEWAY, Lab, PROBE, PROXY, check_by, host_with_probe};
+use e2e::lab::{ENGINE_OVER_TCP, GATEWAY, Lab, PROBE, PROXY, check_by, engine_over_tcp, host_with_probe};
 use harness::service::{Gateway, GatewayMode, OllamaProxy};
 use harness::{Network, Posture, Ufw};
 use nix::sys::signal::Signal;
@@ -289,22 +289,9 @@ async fn an_engine_elsewhere_is_not_judged_by_what_is_here(#[values(false, true)
     let _gateway = Gateway::on(network.gateway).start(&here).await?;
     let _proxy = OllamaProxy::new().start(&here).await?;
 
-    let socket = there.host.engine()?.socket().to_owned();
-    let listener = here.network_namespace().run(|| {
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 2375))?;
-        listener.set_nonblocking(true)?;
-        Ok::<_, std::io::Error>(listener)
-    })??;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    let forwarder = tokio::spawn(async move {
-        while let Ok((mut from, _)) = listener.accept().await {
-            let Ok(mut to) = tokio::net::UnixStream::connect(&socket).await else { break };
-            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut from, &mut to).await });
-        }
-    });
-    let command = || here.command(PROBE).env("DOCKER_HOST", "tcp://127.0.0.1:2375");
-    let answer = check_by(command, &[&BOTH[..], &["--host", "tcp://127.0.0.1:2375"]].concat()).await?;
-    forwarder.abort();
+    let _forwarder = engine_over_tcp(&there.host, &here)?;
+    let command = || here.command(PROBE).env("DOCKER_HOST", ENGINE_OVER_TCP);
+    let answer = check_by(command, &[&BOTH[..], &["--host", ENGINE_OVER_TCP]].concat()).await?;
     answer.all_are(Verdict::TcpFailed, Some(Cause::UnknownFromHere));
     answer.blames_no_firewall();
     Ok(())

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::lab::{Lab, PROBE, check_by, host_with_probe_and};
+use e2e::lab::{ENGINE_OVER_TCP, Lab, PROBE, check_by, engine_over_tcp, host_with_probe_and};
 use e2e::programs;
 use harness::service::{Gateway, GatewayMode, OllamaProxy, TLS_FOLDER};
 use harness::{Host, HostCommand, Network, Posture, Ufw};
@@ -327,22 +327,9 @@ async fn an_engine_elsewhere_is_given_the_program() -> Result<()> {
     there.gateway = Some(Gateway::on(there.network.gateway).start(&there.host).await?);
     let here = host().await?;
     let before = things(&there.host).await?;
-    let socket = there.host.engine()?.socket().to_owned();
-    let listener = here.network_namespace().run(|| {
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 2375))?;
-        listener.set_nonblocking(true)?;
-        Ok::<_, std::io::Error>(listener)
-    })??;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    let forwarder = tokio::spawn(async move {
-        while let Ok((mut from, _)) = listener.accept().await {
-            let Ok(mut to) = tokio::net::UnixStream::connect(&socket).await else { break };
-            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut from, &mut to).await });
-        }
-    });
+    let _forwarder = engine_over_tcp(&there.host, &here)?;
     let oracle = oracle(&here, there.network.gateway, &["8080=gateway"]).args(QUICK);
-    let said = oracle.env("DOCKER_HOST", "tcp://127.0.0.1:2375").run().await?;
-    forwarder.abort();
+    let said = oracle.env("DOCKER_HOST", ENGINE_OVER_TCP).run().await?;
     let line = lines(&said)?.pop().context("it says nothing")?;
     assert_eq!(line.experience, "reached", "{line:?}");
     assert_eq!(things(&there.host).await?, before);

@@ -49,7 +49,6 @@ pub(crate) struct Greeted {
     /// 0, or what the socket failed with.
     pub(crate) errno: i32,
     pub(crate) elapsed: Duration,
-    pub(crate) queue: Vec<QueuedError>,
 }
 
 enum Stage {
@@ -291,31 +290,34 @@ impl Job {
                 Ok(0) => closed = true,
                 Ok(length) => answer.extend_from_slice(&buffer[..length]),
                 Err(sys::EAGAIN) => {}
-                Err(error) => (closed, errno) = (true, error),
+                // Other errors are no word of the peer's, such as those of an ICMP message, which the kernel does not queue
+                // for a connection that stands (net/ipv4/tcp_ipv4.c, `tcp_v4_err`).
+                Err(error) => (closed, errno) = (error == sys::ECONNRESET, error),
             }
         }
         let tcp = socket.tcp_state();
         let kind = recognise(&answer, closed);
         let finished = match greeting {
             Greeting::Fin => tcp.is_none_or(|tcp| tcp.state != sys::TCP_FIN_WAIT1),
-            _ => closed || kind.is_some() || answer.len() >= MOST,
+            _ => closed || errno != 0 || kind.is_some() || answer.len() >= MOST,
         };
         if !finished && since.elapsed() < self.patience() {
             self.stage = Stage::Greeting { socket, step, since, answer };
             return;
         }
-        let acknowledged = closed || !answer.is_empty() || tcp.is_some_and(|tcp| tcp.unacked == 0);
-        let queue = socket.error_queue();
+        let acknowledged =
+            closed || !answer.is_empty() || errno == 0 && tcp.is_some_and(|tcp| tcp.unacked == 0);
         answer.truncate(MOST);
         // One that the service is about to reset is no proof: after an alert, or after what it did not understand.
         let calm = kind == Some(Kind::Http1) || matches!(answer.as_slice(), [22, 3, ..] | [_, _, _, 4, ..]);
-        let lasting = !closed && calm && tcp.is_some_and(|tcp| tcp.state == sys::TCP_ESTABLISHED);
+        let lasting =
+            !closed && errno == 0 && calm && tcp.is_some_and(|tcp| tcp.state == sys::TCP_ESTABLISHED);
         if lasting && acknowledged {
             self.hold(socket);
         }
         self.greeted(step, since, answer, |greeted| {
             (greeted.acknowledged, greeted.kind, greeted.closed) = (acknowledged, kind, closed);
-            (greeted.errno, greeted.queue) = (errno, queue);
+            greeted.errno = errno;
         });
     }
 
@@ -330,7 +332,6 @@ impl Job {
             closed: false,
             errno: 0,
             elapsed: since.elapsed(),
-            queue: Vec::new(),
         };
         fill(&mut greeted);
         // What the first greeting's bytes did not get through, the second's will not.

@@ -217,14 +217,13 @@ impl Greeted {
         }
         format!(
             "{{\"greeting\":\"{}\",\"acknowledged\":{},\"answer\":\"{answer}\",\"kind\":{},\"closed\":{},\
-             \"errno\":{},\"elapsed_us\":{},\"icmp\":{}}}",
+             \"errno\":{},\"elapsed_us\":{}}}",
             self.greeting.name(),
             self.acknowledged,
             self.kind.map_or_else(|| "null".to_owned(), |kind| format!("\"{}\"", kind.name())),
             self.closed,
             self.errno,
             self.elapsed.as_micros(),
-            icmp(&self.queue),
         )
     }
 }

@@ -60,8 +60,6 @@ pub struct Greeted {
     pub errno: i32,
     /// Microseconds.
     pub elapsed_us: u64,
-    /// ICMP messages that the kernel kept for the connection.
-    pub icmp: Vec<Icmp>,
 }
 
 /// The first bytes that are sent to a service.
@@ -161,23 +159,23 @@ impl Dial {
         self.tcp.is_some_and(|tcp| tcp.retransmits > 0) || self.unanswered > self.sockets
     }
 
-    /// The ICMP refusal that met a greeting, if one did.
+    /// Whether an ICMP message refused a greeting. The kernel reports it as the connection's error, with nothing in the
+    /// error queue; the peer's own end has other errors, and its silence too.
     #[must_use]
-    pub fn late_refusal(&self) -> Option<&Icmp> {
-        self.greetings.iter().flat_map(|greeted| &greeted.icmp).find(|icmp| self.is_refusal(icmp))
+    pub fn was_refused_late(&self) -> bool {
+        const OTHER: [i32; 4] = [0, 32, 104, 110]; // none, EPIPE, ECONNRESET, ETIMEDOUT
+        self.greetings.iter().any(|greeted| !OTHER.contains(&greeted.errno))
     }
 
     /// The ICMP refusal that another machine sent, if one did. The kernel's own notice that an address cannot be
     /// resolved has the dialler's address as its offender and is none.
     #[must_use]
     pub fn refusal(&self) -> Option<&Icmp> {
-        self.icmp.iter().find(|icmp| self.is_refusal(icmp))
-    }
-
-    fn is_refusal(&self, icmp: &Icmp) -> bool {
-        icmp.origin == ORIGIN_ICMP
-            && icmp.kind == UNREACHABLE
-            && icmp.offender.is_some_and(|offender| Some(offender) != self.local.map(IpAddr::V4))
+        self.icmp.iter().find(|icmp| {
+            icmp.origin == ORIGIN_ICMP
+                && icmp.kind == UNREACHABLE
+                && icmp.offender.is_some_and(|offender| Some(offender) != self.local.map(IpAddr::V4))
+        })
     }
 
     /// Whether the kernel gave up finding the next hop: EHOSTUNREACH that nobody else sent.

@@ -248,9 +248,7 @@ fn connected(evidence: &Evidence, port: &PortEvidence, dial: &Dial, bridge: Opti
     let complete = evidence.next_hop.as_ref().is_some_and(|hop| hop.complete);
     Judgement::failed(match listening {
         Listening::Proven { queue_full: true } => Cause::AcceptQueueFull,
-        Listening::Proven { queue_full: false } if complete && dial.late_refusal().is_some() => {
-            Cause::Rejected
-        }
+        Listening::Proven { queue_full: false } if complete && dial.was_refused_late() => Cause::Rejected,
         Listening::Proven { queue_full: false } if complete => Cause::Dropped,
         Listening::Changed => Cause::ListenerChanged,
         _ => Cause::Undetermined,

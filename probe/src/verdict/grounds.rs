@@ -34,6 +34,8 @@ pub enum Ground {
     NextHopAnswers,
     /// The next hop did not answer ARP.
     NextHopSilent,
+    /// The container's own kernel refused to send.
+    NotSent,
     /// The same socket listened for the address before and after.
     ListenerProven,
     /// Its queue of connections is full.
@@ -91,10 +93,10 @@ pub fn grounds(evidence: &Evidence, port: &PortEvidence, judgement: Judgement) -
     if let (true, Some(dial)) = (dialled, &port.sandbox) {
         match &evidence.standpoint {
             Some(Standpoint::EngineHost { index, .. }) => {
-                because.push(match evidence.next_hop.as_ref().is_some_and(|hop| hop.complete) {
+                because.extend(evidence.next_hop.as_ref().map(|hop| match hop.complete {
                     true => Ground::NextHopAnswers,
                     false => Ground::NextHopSilent,
-                });
+                }));
                 match listening(port, dial.address, *index) {
                     Listening::Unknown => because.push(Ground::ListenersUnknown),
                     Listening::Changed => because.push(Ground::ListenerChanged),
@@ -114,7 +116,8 @@ pub fn grounds(evidence: &Evidence, port: &PortEvidence, judgement: Judgement) -
             Outcome::TimedOut => Ground::OneSynUnanswered,
             Outcome::Failed { .. } if dial.refusal().is_some() => Ground::RefusedByIcmp,
             outcome if outcome.is_error("ECONNREFUSED") => Ground::RefusedByReset,
-            Outcome::Failed { .. } => Ground::NextHopSilent,
+            Outcome::Failed { .. } if dial.unresolved_neighbour() => Ground::NextHopSilent,
+            Outcome::Failed { .. } => Ground::NotSent,
         });
         let refused = port.host.as_ref().is_some_and(|dial| dial.outcome.is_error("ECONNREFUSED"));
         because.extend((refused && judgement.verdict != Verdict::Ok).then_some(Ground::HostsDialRefused));
@@ -126,8 +129,8 @@ pub fn grounds(evidence: &Evidence, port: &PortEvidence, judgement: Judgement) -
             _ => {}
         }
         because.extend((!port.published_by.is_empty()).then_some(Ground::Published));
-        let astray = judgement.cause == Some(Cause::ReversePath);
-        because.extend(astray.then_some(Ground::ReturnPathElsewhere));
+        let elsewhere = judgement.cause == Some(Cause::ReversePath);
+        because.extend(elsewhere.then_some(Ground::ReturnPathElsewhere));
         because.dedup();
     }
     (confidence(judgement, &because), because)
@@ -140,6 +143,7 @@ fn of_the_greetings(port: &PortEvidence, judgement: Judgement) -> Option<Ground>
         (None, Some(_)) => Ground::AnsweredInItsProtocol,
         (None, None) if last.acknowledged => Ground::Acknowledged,
         (Some(Cause::OtherProtocol), _) => Ground::AnsweredInAnother,
+        _ if dial.was_refused_late() => Ground::RefusedByIcmp,
         _ if last.closed => Ground::HungUp,
         (_, Some(_)) => Ground::AnsweredInItsProtocol,
         _ if last.acknowledged => Ground::GreetingUnanswered,

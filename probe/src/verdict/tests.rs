@@ -1,8 +1,13 @@
 //! The table of known situations, and the promises that hold for every evidence there can be.
 
+mod any;
+mod given;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use any::{any_evidence, any_port};
+use given::{dial, error, evidence, greeted, icmp, port};
 use proptest::prelude::*;
 
 use super::*;
@@ -19,73 +24,6 @@ use crate::vantage::{Neighbour, ProtocolError, Resolution};
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 18, 0, 1);
 const SANDBOX: Ipv4Addr = Ipv4Addr::new(172, 18, 0, 2);
 const BRIDGE: u32 = 7;
-
-fn error(name: &str) -> Outcome {
-    Outcome::Failed { errno: 1, name: name.to_owned() }
-}
-
-fn dial(outcome: Outcome) -> Dial {
-    let tcp = (outcome == Outcome::TimedOut).then_some(TcpState { state: 2, retransmits: 3, rtt_us: 0 });
-    Dial {
-        address: GATEWAY,
-        port: 8080,
-        local: Some(SANDBOX),
-        local_port: Some(40000),
-        outcome: outcome.clone(),
-        elapsed_us: 100,
-        icmp: Vec::new(),
-        tcp,
-        unanswered: 0,
-        sockets: 1,
-        limited: false,
-        greetings: if outcome == Outcome::Connected { vec![greeted(Some(Answer::Tls))] } else { Vec::new() },
-        held: None,
-    }
-}
-
-fn greeted(kind: Option<Answer>) -> Greeted {
-    Greeted {
-        greeting: Greeting::Tls,
-        acknowledged: true,
-        answer: String::new(),
-        kind,
-        closed: false,
-        errno: 0,
-        elapsed_us: 100,
-        icmp: Vec::new(),
-    }
-}
-
-fn icmp(outcome: Outcome, code: u8, offender: Ipv4Addr) -> Dial {
-    let icmp = Icmp { errno: 113, origin: 2, kind: 3, code, offender: Some(IpAddr::V4(offender)) };
-    Dial { icmp: vec![icmp], ..dial(outcome) }
-}
-
-/// A host where everything is right but the dial.
-fn evidence() -> Evidence {
-    Evidence {
-        network: Some(NetworkFacts { driver: "bridge".to_owned(), ..NetworkFacts::default() }),
-        route: Some(Route::BridgeGateway { address: GATEWAY }),
-        standpoint: Some(Standpoint::EngineHost { interface: "br-0".to_owned(), index: BRIDGE }),
-        resolution: Some(Resolution { addresses: vec![IpAddr::V4(GATEWAY)], ..Resolution::default() }),
-        next_hop: Some(Neighbour { address: GATEWAY, complete: true, device: "eth0".to_owned() }),
-        ..Evidence::default()
-    }
-}
-
-fn port(sandbox: Dial, listeners: &[Listener]) -> PortEvidence {
-    PortEvidence {
-        target: Target { port: 8080, label: "gateway".to_owned(), protocol: Protocol::Grpc, required: true },
-        sandbox: Some(sandbox),
-        host: Some(dial(Outcome::Connected)),
-        stand_in: false,
-        host_side: None,
-        return_path: None,
-        published_by: Vec::new(),
-        listeners_before: Some(listeners.to_vec()),
-        listeners_after: Some(listeners.to_vec()),
-    }
-}
 
 fn failed(cause: Cause) -> Judgement {
     Judgement::failed(cause)
@@ -165,8 +103,7 @@ fn a_handshake_after_which_nothing_arrives_is_a_drop() {
     };
     let gateway = listener("172.18.0.1", 1);
     assert_eq!(decided(lost.clone(), std::slice::from_ref(&gateway)), failed(Cause::Dropped));
-    let icmp = icmp(error("x"), 13, GATEWAY).icmp;
-    let refused = Greeted { icmp, ..lost.clone() };
+    let refused = Greeted { errno: 113, ..lost.clone() };
     assert_eq!(decided(refused, std::slice::from_ref(&gateway)), failed(Cause::Rejected));
     // The last packet of the handshake is dropped for want of room, and the rest with it.
     let full = Listener { queued: 129, queue_limit: 128, ..gateway };
@@ -237,6 +174,32 @@ fn silence_beside_refusals_that_are_rationed_says_nothing() {
     let limited = Dial { limited: true, ..dial(Outcome::TimedOut) };
     let decided = decide(&evidence(), &port(limited, &[listener("172.18.0.1", 1)]));
     assert_eq!(decided, Judgement::unavailable(Cause::Inconclusive));
+}
+
+#[test]
+fn a_judgement_names_what_it_rests_on_and_no_more() {
+    use Ground::*;
+    let gateway = [listener("172.18.0.1", 1)];
+    let named = |evidence: &Evidence, port: &PortEvidence| grounds(evidence, port, decide(evidence, port));
+    let of = |sandbox: Dial, listeners: &[Listener]| named(&evidence(), &port(sandbox, listeners));
+    let ok = of(dial(Outcome::Connected), &gateway);
+    assert_eq!(
+        ok,
+        (Confidence::Proven, vec![NextHopAnswers, ListenerProven, Connected, AnsweredInItsProtocol])
+    );
+    let dropped = of(dial(Outcome::TimedOut), &gateway);
+    assert_eq!(dropped, (Confidence::Likely, vec![NextHopAnswers, ListenerProven, SynsUnanswered]));
+    let reset = of(dial(error("ECONNREFUSED")), &gateway);
+    assert_eq!(reset, (Confidence::Likely, vec![NextHopAnswers, ListenerProven, RefusedByReset]));
+    let refused = of(icmp(error("EHOSTUNREACH"), 13, GATEWAY), &gateway);
+    assert_eq!(refused, (Confidence::Proven, vec![NextHopAnswers, ListenerProven, RefusedByIcmp]));
+    // A next hop that nothing is known of is not called silent, nor is a refusal of the container's own kernel.
+    let unknown = Evidence { next_hop: None, ..evidence() };
+    let no_route = named(&unknown, &port(dial(error("ENETUNREACH")), &gateway));
+    assert_eq!(no_route, (Confidence::Proven, vec![ListenerProven, NotSent]));
+    let broken = Trouble::Protocol(ProtocolError::Incomplete { output: String::new() });
+    let broken = Evidence { trouble: Some(broken), ..evidence() };
+    assert_eq!(named(&broken, &port(dial(Outcome::TimedOut), &gateway)), (Confidence::Proven, vec![]));
 }
 
 #[test]
@@ -388,123 +351,6 @@ fn trouble_with_the_tools_is_never_a_failure_of_the_network() {
     let evidence = Evidence { trouble: Some(missing), ..evidence() };
     let decided = decide(&evidence, &port(dial(Outcome::TimedOut), &[]));
     assert_eq!(decided, Judgement { verdict: Verdict::NetworkNotFound, cause: None });
-}
-
-prop_compose! {
-    fn any_listener()(
-        address in prop::sample::select(vec!["0.0.0.0", "172.18.0.1", "127.0.0.1", "172.19.0.1", "::", "::1"]),
-        v6_only in prop::bool::weighted(0.2),
-        interface in prop::sample::select(vec![0, 0, 0, 1, BRIDGE]),
-        inode in 1u32..4,
-        queued in 0u32..3,
-        queue_limit in 1u32..3,
-    ) -> Listener {
-        Listener { v6_only, interface, queued, queue_limit, ..listener(address, inode) }
-    }
-}
-
-fn any_outcome() -> impl Strategy<Value = Outcome> {
-    let names = vec!["EHOSTUNREACH", "ENETUNREACH", "EACCES", "ENOPROTOOPT", "ENOTCONN", "OK"];
-    prop_oneof![
-        Just(error("ECONNREFUSED")),
-        Just(Outcome::Connected),
-        Just(Outcome::TimedOut),
-        prop::sample::select(names).prop_map(error),
-    ]
-}
-
-fn any_dial() -> impl Strategy<Value = Dial> {
-    let offender = prop::option::of(prop::sample::select(vec![GATEWAY, SANDBOX]));
-    let queue = prop::collection::vec((0u8..4, 0u8..5, 0u8..14, offender), 0..3);
-    (any_outcome(), queue, prop::option::of(Just(SANDBOX))).prop_map(|(outcome, queue, local)| {
-        let icmp = |(origin, kind, code, offender): (u8, u8, u8, Option<Ipv4Addr>)| Icmp {
-            errno: 113,
-            origin,
-            kind,
-            code,
-            offender: offender.map(IpAddr::V4),
-        };
-        Dial { local, icmp: queue.into_iter().map(icmp).collect(), ..dial(outcome) }
-    })
-}
-
-fn any_table() -> impl Strategy<Value = Option<Vec<Listener>>> {
-    prop::option::weighted(0.9, prop::collection::vec(any_listener(), 0..3))
-}
-
-fn any_greeting() -> impl Strategy<Value = Greeted> {
-    let kinds = vec![Answer::Tls, Answer::Http2, Answer::Http1, Answer::Other];
-    let kind = prop::option::of(prop::sample::select(kinds));
-    (kind, any::<bool>(), any::<bool>()).prop_map(|(kind, acknowledged, closed)| Greeted {
-        acknowledged,
-        closed,
-        ..greeted(kind)
-    })
-}
-
-prop_compose! {
-    fn any_port()(
-        required in any::<bool>(),
-        protocol in prop::sample::select(vec![Protocol::Grpc, Protocol::Http, Protocol::Tcp]),
-        greetings in prop::collection::vec(any_greeting(), 0..3),
-        held in prop::option::of(Just(40001)),
-        host_side in prop::option::of(prop::sample::select(vec![
-            HostSide::Absent, HostSide::HalfOpen, HostSide::Present,
-        ])),
-        published in prop::bool::weighted(0.1),
-        back_through in prop::option::weighted(0.3, prop::sample::select(vec![BRIDGE, BRIDGE, 1])),
-        sandbox in prop::option::weighted(0.9, any_dial()),
-        host in prop::option::of(any_dial()),
-        listeners_before in any_table(),
-        listeners_after in any_table(),
-        same in any::<bool>(),
-    ) -> PortEvidence {
-        let target = Target { port: 8080, label: "gateway".to_owned(), protocol, required };
-        // Independent tables rarely agree: half the time they are the same.
-        let listeners_after = if same { listeners_before.clone() } else { listeners_after };
-        let return_path = back_through.map(|index| ReturnPath {
-            to: SANDBOX,
-            interface: None,
-            index: Some(index),
-            rp_filter: None,
-        });
-        let published_by = if published { vec!["x".to_owned()] } else { Vec::new() };
-        let sandbox = sandbox.map(|dial| match dial.outcome {
-            Outcome::Connected => Dial { greetings, held, ..dial },
-            _ => dial,
-        });
-        PortEvidence { target, sandbox, host, stand_in: false, host_side, return_path, published_by, listeners_before, listeners_after }
-    }
-}
-
-prop_compose! {
-    fn any_evidence()(
-        // Each flaw is rare, or hardly any case would get as far as to blame a firewall.
-        in_machine in prop::bool::weighted(0.2),
-        here in prop::bool::weighted(0.8),
-        resolved in prop::bool::weighted(0.9),
-        address in prop::sample::select(vec![GATEWAY, GATEWAY, GATEWAY, Ipv4Addr::new(10, 0, 0, 1)]),
-        hop in prop::option::weighted(0.9, prop::bool::weighted(0.8)),
-        cut in prop::bool::weighted(0.1),
-    ) -> Evidence {
-        let route = if in_machine { Route::HostGateway } else { Route::BridgeGateway { address: GATEWAY } };
-        let here = here && !in_machine;
-        Evidence {
-            route: Some(route),
-            standpoint: Some(if here {
-                Standpoint::EngineHost { interface: "br-0".to_owned(), index: BRIDGE }
-            } else {
-                Standpoint::Elsewhere { reason: "x".to_owned() }
-            }),
-            resolution: Some(Resolution {
-                addresses: resolved.then_some(IpAddr::V4(address)).into_iter().collect(),
-                ..Resolution::default()
-            }),
-            next_hop: hop.map(|complete| Neighbour { address: GATEWAY, complete, device: "eth0".to_owned() }),
-            trouble: cut.then(|| Trouble::Protocol(ProtocolError::Incomplete { output: String::new() })),
-            ..evidence()
-        }
-    }
 }
 
 /// The properties below would hold for evidence that never gets so far, too.

@@ -27,7 +27,6 @@ fn dial(port: u16, outcome: Outcome, elapsed_us: u64) -> Dial {
         closed: false,
         errno: 0,
         elapsed_us: 400,
-        icmp: Vec::new(),
     };
     let unanswered = if outcome == Outcome::TimedOut { 3 } else { 0 };
     let greetings = if outcome == Outcome::Connected { vec![greeted] } else { Vec::new() };
