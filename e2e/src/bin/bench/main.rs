@@ -127,7 +127,7 @@ async fn both_ports(rounds: u32) -> Result<Figure> {
             lab.host
                 .command("docker")
                 .args(["run", "--rm", "--network", "openshell-docker", "--add-host", &alias, &image])
-                .args(["host.openshell.internal", "2000", "3500", port])
+                .args(["host.openshell.internal", "2000", "3500", "9000", port])
                 .run()
                 .await?;
         }
