@@ -1,0 +1,174 @@
+//! The events of one flow, and what decided about it.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use crate::place::is_own;
+use crate::{Event, Family, Flow, Kind, Packet, Verdict};
+
+/// Flows, each with its events.
+#[derive(Clone, Debug, Default)]
+pub struct Traces {
+    traces: Vec<Trace>,
+    /// Which flow the last packet with an id was of.
+    by_id: HashMap<u32, usize>,
+}
+
+/// The events of one flow, in their order.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    first: Packet,
+    picked: usize,
+    events: Vec<Event>,
+}
+
+/// What decided about a packet, and what it said.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Decision {
+    /// The family of the table.
+    pub family: Family,
+    /// The table.
+    pub table: String,
+    /// The chain.
+    pub chain: String,
+    /// The number that the kernel knows the rule by; none when the policy of the base chain decided. See
+    /// [`position`](crate::position).
+    pub rule: Option<u64>,
+    /// What it said.
+    pub verdict: Verdict,
+}
+
+impl Traces {
+    /// Joins one more event to those of its flow. One that came before its packet's first event is of no flow and left out.
+    ///
+    /// A packet's id changes from hook to hook, so flows are joined by what the first event in each base chain shows: the
+    /// addresses and ports, or where they have been translated, TCP's sequence number.
+    pub fn add(&mut self, event: Event) {
+        let found = match event.packet {
+            Some(packet) => {
+                let index = self.index_of(packet);
+                self.by_id.insert(event.id, index);
+                Some(index)
+            }
+            None => self.by_id.get(&event.id).copied(),
+        };
+        if let Some(trace) = found.and_then(|index| self.traces.get_mut(index)) {
+            trace.add(event);
+        }
+    }
+
+    /// All flows, the first one first.
+    pub fn iter(&self) -> impl Iterator<Item = &Trace> {
+        self.traces.iter()
+    }
+
+    /// The first flow that is as wanted.
+    pub fn find(&self, wanted: impl Fn(&Flow) -> bool) -> Option<&Trace> {
+        self.iter().find(|trace| wanted(trace.flow()))
+    }
+
+    /// Whether no packet was picked.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.traces.is_empty()
+    }
+
+    fn index_of(&mut self, packet: Packet) -> usize {
+        let same = |trace: &Trace| trace.first.flow == packet.flow;
+        // Later flows first: ports are used again.
+        let found = self.traces.iter().rposition(same);
+        let found =
+            found.or_else(|| self.traces.iter().rposition(|trace| trace.first.is_translated_to(&packet)));
+        found.unwrap_or_else(|| {
+            self.traces.push(Trace { first: packet, picked: 0, events: Vec::new() });
+            self.traces.len() - 1
+        })
+    }
+}
+
+impl Trace {
+    /// From where to where, as the first event shows it.
+    #[must_use]
+    pub fn flow(&self) -> &Flow {
+        &self.first.flow
+    }
+
+    /// The packet that began it.
+    #[must_use]
+    pub fn packet(&self) -> &Packet {
+        &self.first
+    }
+
+    /// How many packets of it were picked. A SYN that is not answered comes again.
+    #[must_use]
+    pub fn picked(&self) -> usize {
+        self.picked
+    }
+
+    /// What the chains said, without the tracer's own.
+    #[must_use]
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// What decided: the first drop if there is one, else the last base chain's word. None when no chain of nf_tables
+    /// met the packet, which is also so when only legacy tables did.
+    #[must_use]
+    pub fn decision(&self) -> Option<Decision> {
+        let drop = self.decisions().find(|it| it.verdict == Verdict::Drop);
+        drop.or_else(|| self.decisions().last())
+    }
+
+    /// The word of every base chain that the packet met, in its order.
+    pub fn decisions(&self) -> impl Iterator<Item = Decision> {
+        self.events.iter().filter_map(Decision::of)
+    }
+
+    fn add(&mut self, event: Event) {
+        if !is_own(&event.table) {
+            self.events.push(event);
+        } else if event.packet.is_some() {
+            self.picked += 1;
+        }
+    }
+}
+
+impl Decision {
+    /// An event that ends the way through a base chain.
+    fn of(event: &Event) -> Option<Self> {
+        let rule = match (event.kind, &event.verdict) {
+            (Kind::Policy, _) => None,
+            (
+                Kind::Rule { handle },
+                Verdict::Accept | Verdict::Drop | Verdict::Stolen | Verdict::Queue(_) | Verdict::Repeat,
+            ) => Some(handle),
+            _ => return None,
+        };
+        Some(Self {
+            family: event.family,
+            table: event.table.clone(),
+            chain: event.chain.clone(),
+            rule,
+            verdict: event.verdict.clone(),
+        })
+    }
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { family, table, chain, rule, verdict } = self;
+        match rule {
+            Some(handle) => write!(f, "{family} {table} {chain} rule # handle {handle}: {verdict}"),
+            None => write!(f, "{family} {table} {chain} policy: {verdict}"),
+        }
+    }
+}
+
+impl Packet {
+    /// Whether the other is this one with another address or port at one of its ends.
+    fn is_translated_to(&self, other: &Self) -> bool {
+        self.sequence.is_some()
+            && (self.sequence, self.ip_id) == (other.sequence, other.ip_id)
+            && (self.flow.source == other.flow.source || self.flow.destination == other.flow.destination)
+    }
+}
