@@ -43,6 +43,7 @@ pub mod noise;
 pub mod posture;
 pub mod scenario;
 pub mod service;
+pub mod trace;
 pub mod vm;
 
 pub use engine::{Docker, Engine, EngineError, Network, NetworkInfo};
@@ -51,6 +52,7 @@ pub use image::{Image, ImageError};
 pub use machine::Fingerprint;
 pub use noise::Noise;
 pub use posture::{Passage, Posture, PostureError, Ufw};
+pub use trace::{Decided, HostTrace, TraceError, TracedDial};
 
 /// The digest of the sources and the lock file that this library was built from; `openshell-harness build-id` prints that
 /// of the program.

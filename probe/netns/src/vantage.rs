@@ -17,6 +17,7 @@ const UP_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Vantage {
     namespace: Namespace,
+    port: String,
 }
 
 impl Vantage {
@@ -40,13 +41,19 @@ impl Vantage {
         host.block_on(async || attach(bridge, port, &namespace).await)??;
         namespace.block_on(async || furnish(port, address, prefix, gateway).await)??;
         host.block_on(async || wait_until_up(&[port, bridge]).await)??;
-        Ok(Self { namespace })
+        Ok(Self { namespace, port: port.to_owned() })
     }
 
     /// The namespace to dial from.
     #[must_use]
     pub fn namespace(&self) -> &Namespace {
         &self.namespace
+    }
+
+    /// The name of the bridge's end, which is an interface of the host's.
+    #[must_use]
+    pub fn port(&self) -> &str {
+        &self.port
     }
 }
 
