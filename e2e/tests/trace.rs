@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use anyhow::{Context, Result};
 use e2e::lab::{GATEWAY, Lab, PROXY};
 use harness::{Posture, Ufw};
-use nftrace::{Packets, Place};
+use nftrace::{Family, Packets, Place};
 use rstest::rstest;
 
 /// What decides about a sandbox's connection to the gateway, as table, chain and place.
@@ -32,12 +32,10 @@ async fn firewalld_refuses_by_a_rule_of_its_zone() -> Result<()> {
     lab.apply(Posture::Firewalld).await?;
     let dial = lab.host.trace_dial(&lab.network, GATEWAY)?;
     let decision = dial.decided.decision.clone().context("nothing decided")?;
-    let place = (decision.family.to_string(), decision.table.as_str(), decision.chain.as_str());
-    assert_eq!(place, ("inet".to_owned(), "firewalld", "filter_IN_public"), "{}", dial.decided);
+    assert_eq!((decision.family, decision.table.as_str()), (Family::Inet, "firewalld"), "{}", dial.decided);
     assert!(dial.decided.is_dropped());
     assert_eq!(dial.outcome, Err(ErrorKind::HostUnreachable));
-    let listing =
-        lab.host.command("nft").args(["-a", "list", "chain", "inet", "firewalld", "filter_IN_public"]);
+    let listing = lab.host.command("nft").args(["-a", "list", "chain", "inet", "firewalld", &decision.chain]);
     let handle = format!("# handle {}", decision.rule.context("a policy decided")?);
     let listing = listing.run().await?;
     let line = listing.lines().find(|line| line.ends_with(&handle)).with_context(|| listing.clone())?;

@@ -21,6 +21,15 @@ pub struct Packet {
     pub sequence: Option<u32>,
     /// The index of the interface that it came in by.
     pub interface: Option<u32>,
+    identity: Identity,
+}
+
+/// What tells a packet from the others of its flow and no address translation changes: the IPv4 number, and TCP's sequence
+/// numbers, flags and window.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Identity {
+    ip_id: Option<u16>,
+    tcp: Option<[u8; 12]>,
 }
 
 /// From where to where, and over what. Ports are 0 for a protocol other than TCP and UDP.
@@ -46,6 +55,13 @@ impl Packet {
     pub fn interface_name(&self) -> Option<String> {
         let name = nix::net::if_::if_indextoname(self.interface?).ok()?;
         name.into_string().ok()
+    }
+
+    /// Whether the other is this very packet at another place, where one of its ends may have been translated.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let (mine, its) = (&self.flow, &other.flow);
+        let translated = || mine.source == its.source || mine.destination == its.destination;
+        self.identity == other.identity && (mine == its || (self.identity.tcp.is_some() && translated()))
     }
 
     /// From the headers that an event has; none for what is neither IPv4 nor IPv6.
@@ -79,8 +95,10 @@ impl Packet {
             source: SocketAddr::new(source, port(0)?),
             destination: SocketAddr::new(destination, port(2)?),
         };
+        let tcp = transport.get(4..16).filter(|_| protocol == TCP).and_then(|it| it.try_into().ok());
+        let identity = Identity { ip_id, tcp };
         let sequence = transport.get(4..8).filter(|_| protocol == TCP).and_then(|it| it.try_into().ok());
-        Ok(Some(Self { flow, ip_id, sequence: sequence.map(u32::from_be_bytes), interface }))
+        Ok(Some(Self { flow, ip_id, sequence: sequence.map(u32::from_be_bytes), interface, identity }))
     }
 }
 

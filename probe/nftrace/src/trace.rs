@@ -7,8 +7,10 @@ use crate::place::is_own;
 use crate::{Event, Family, Flow, Kind, Packet, Verdict};
 
 /// Flows, each with its events.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Traces {
+    /// The tracer's own table, which picks the packets.
+    table: String,
     traces: Vec<Trace>,
     /// Which flow the last packet with an id was of.
     by_id: HashMap<u32, usize>,
@@ -18,7 +20,7 @@ pub struct Traces {
 #[derive(Clone, Debug)]
 pub struct Trace {
     first: Packet,
-    picked: usize,
+    picked: Vec<Packet>,
     events: Vec<Event>,
 }
 
@@ -39,21 +41,32 @@ pub struct Decision {
 }
 
 impl Traces {
-    /// Joins one more event to those of its flow. One that came before its packet's first event is of no flow and left out.
+    /// None yet, of the packets that this table picks.
+    pub(crate) fn new(table: &str) -> Self {
+        Self { table: table.to_owned(), traces: Vec::new(), by_id: HashMap::new() }
+    }
+
+    /// Joins one more event to those of its flow. Events of packets that the tracer's table did not pick are left out: the
+    /// kernel tells everybody in the network namespace of all traced packets.
     ///
-    /// A packet's id changes from hook to hook, so flows are joined by what the first event in each base chain shows: the
+    /// A packet's id changes from hook to hook, so an event is joined by what the first one in each base chain shows: the
     /// addresses and ports, or where they have been translated, TCP's sequence number.
     pub fn add(&mut self, event: Event) {
-        let found = match event.packet {
-            Some(packet) => {
-                let index = self.index_of(packet);
-                self.by_id.insert(event.id, index);
-                Some(index)
+        let known = match event.packet {
+            // The tracer's rule matched. A packet that somebody else picked before has a policy's event there only.
+            Some(packet) if event.table == self.table && matches!(event.kind, Kind::Rule { .. }) => {
+                Some(self.pick(packet))
             }
+            Some(packet) => self.traces.iter().rposition(|trace| trace.has(&packet)),
             None => self.by_id.get(&event.id).copied(),
         };
-        if let Some(trace) = found.and_then(|index| self.traces.get_mut(index)) {
-            trace.add(event);
+        let Some(index) = known else {
+            self.by_id.remove(&event.id);
+            return;
+        };
+        self.by_id.insert(event.id, index);
+        if !is_own(&event.table) {
+            self.traces[index].events.push(event);
         }
     }
 
@@ -73,16 +86,15 @@ impl Traces {
         self.traces.is_empty()
     }
 
-    fn index_of(&mut self, packet: Packet) -> usize {
-        let same = |trace: &Trace| trace.first.flow == packet.flow;
-        // Later flows first: ports are used again.
-        let found = self.traces.iter().rposition(same);
-        let found =
-            found.or_else(|| self.traces.iter().rposition(|trace| trace.first.is_translated_to(&packet)));
-        found.unwrap_or_else(|| {
-            self.traces.push(Trace { first: packet, picked: 0, events: Vec::new() });
+    /// One more packet of its flow, which may be the first one.
+    fn pick(&mut self, packet: Packet) -> usize {
+        let known = self.traces.iter().rposition(|trace| trace.first.flow == packet.flow);
+        let index = known.unwrap_or_else(|| {
+            self.traces.push(Trace { first: packet, picked: Vec::new(), events: Vec::new() });
             self.traces.len() - 1
-        })
+        });
+        self.traces[index].picked.push(packet);
+        index
     }
 }
 
@@ -102,7 +114,7 @@ impl Trace {
     /// How many packets of it were picked. A SYN that is not answered comes again.
     #[must_use]
     pub fn picked(&self) -> usize {
-        self.picked
+        self.picked.len()
     }
 
     /// What the chains said, without the tracer's own.
@@ -124,12 +136,9 @@ impl Trace {
         self.events.iter().filter_map(Decision::of)
     }
 
-    fn add(&mut self, event: Event) {
-        if !is_own(&event.table) {
-            self.events.push(event);
-        } else if event.packet.is_some() {
-            self.picked += 1;
-        }
+    /// The last ones first: it is most often one of those.
+    fn has(&self, packet: &Packet) -> bool {
+        self.picked.iter().rev().any(|it| it.is_same(packet))
     }
 }
 
@@ -161,14 +170,5 @@ impl fmt::Display for Decision {
             Some(handle) => write!(f, "{family} {table} {chain} rule # handle {handle}: {verdict}"),
             None => write!(f, "{family} {table} {chain} policy: {verdict}"),
         }
-    }
-}
-
-impl Packet {
-    /// Whether the other is this one with another address or port at one of its ends.
-    fn is_translated_to(&self, other: &Self) -> bool {
-        self.sequence.is_some()
-            && (self.sequence, self.ip_id) == (other.sequence, other.ip_id)
-            && (self.flow.source == other.flow.source || self.flow.destination == other.flow.destination)
     }
 }

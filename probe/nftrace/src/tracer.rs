@@ -9,7 +9,8 @@ use crate::netlink::constants::{NFNLGRP_NFTRACE, NFT_MSG_TRACE};
 use crate::place::plant;
 use crate::{Error, Event, Packets, Place, Traces};
 
-/// Picks packets in one network namespace and reads what its chains say about them, until it is dropped.
+/// Picks packets in one network namespace and reads what its chains say about them, until it is dropped. Several tracers in
+/// one namespace do not disturb each other; each has the flows that it picked.
 #[derive(Debug)]
 pub struct Tracer {
     table: String,
@@ -41,13 +42,15 @@ impl Tracer {
         Ok(Self { table, events, pending: VecDeque::new(), _owner: owner })
     }
 
-    /// The name of the tracer's own table. Its events are among the others: they show that a packet was picked.
+    /// The name of the tracer's own table. Its events are among those of [`next`](Self::next): they show that a packet was
+    /// picked.
     #[must_use]
     pub fn table(&self) -> &str {
         &self.table
     }
 
-    /// The next event, or none until the deadline. What is there already is read also after it.
+    /// The next event of any traced packet in the namespace, or none until the deadline. What is there already is read also
+    /// after it.
     ///
     /// # Errors
     /// When events were lost, or one is malformed.
@@ -99,7 +102,7 @@ impl Tracer {
         deadline: Instant,
         mut done: impl FnMut(&Traces) -> bool,
     ) -> Result<Traces, Error> {
-        let mut traces = Traces::default();
+        let mut traces = Traces::new(&self.table);
         while !done(&traces) {
             match self.next(deadline)? {
                 Some(event) => traces.add(event),
@@ -110,7 +113,8 @@ impl Tracer {
     }
 
     /// All flows that the kernel has spoken of by now. It speaks while it handles the packet, so that after a connect has
-    /// come to an end everything about it is there.
+    /// come to an end everything about it is there. Of a packet that is on its way only a part may be, and the rest will be
+    /// of no flow.
     ///
     /// # Errors
     /// Those of [`next`](Self::next).

@@ -153,6 +153,17 @@ fn other_flows_are_not_seen() {
 }
 
 #[test]
+fn two_tracers_have_each_the_flows_that_they_picked() {
+    let room = Room::new();
+    room.load(|| Rules::new().table(IP, "filter").input(IP, "filter", "INPUT", NF_ACCEPT));
+    let (mut one, mut other) = (room.tracer(&[8080]), room.tracer(&[9090]));
+    room.dial(V4, 8080).unwrap();
+    room.dial(V4, 9090).unwrap();
+    let port = |tracer: &mut Tracer| only(tracer).flow().destination.port();
+    assert_eq!((port(&mut one), port(&mut other)), (8080, 9090));
+}
+
+#[test]
 fn a_drop_after_the_first_packet_is_seen_when_all_are_picked() {
     let room = Room::new();
     room.load(|| Rules::new().table(IP, "filter").input(IP, "filter", "INPUT", NF_ACCEPT));
