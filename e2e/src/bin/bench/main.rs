@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark's result is what it prints")]
 
 mod by_hand;
+mod tracing;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -60,6 +61,7 @@ async fn main() -> Result<ExitCode> {
         both_ports(arguments.rounds).await?,
         dropped_port(arguments.rounds).await?,
         onboarding(arguments.rounds).await?,
+        tracing::tracing(arguments.rounds).await?,
         idle_memory().await?,
     ];
     if let Some(seconds) = arguments.matrix {

@@ -1,0 +1,44 @@
+//! A connection's way through the rules, packet by packet, as the kernel would take it.
+//!
+//! One packet passes *spots*, hooks of one family in order. Each spot calls its base chains by priority. A base chain is
+//! run with a list of answers to what nobody knows: without one more answer it stops, and both answers are tried. Only if
+//! they lead to the same end, that end is what becomes of the packet.
+
+mod answer;
+mod chain;
+mod connection;
+mod ipset;
+mod read;
+mod remember;
+mod spot;
+mod state;
+
+use crate::model::Ruleset;
+use crate::walk::{Outcome, Packet, PacketWalk, Walk};
+use crate::world::{Flow, World};
+
+use chain::Scene;
+use state::State;
+
+impl Ruleset {
+    /// What the rules do to a connection from a sandbox to its host: to its SYN, to the host's SYN-ACK, and to what the
+    /// sandbox sends then.
+    ///
+    /// Buckets of rates are taken as full and lists of recent addresses as empty, which the walk's assumptions say. Routes
+    /// and sockets are not part of it: an open path is one that no rule closes.
+    pub fn connect(&self, flow: &Flow, world: &World) -> Walk {
+        let scene = Scene::new(self, flow, world);
+        let mut state = State::default();
+        let mut packets = Vec::new();
+        let mut outcome = Outcome::Open;
+        for packet in [Packet::Syn, Packet::SynAck, Packet::Data] {
+            outcome = scene.pass(&mut state, packet);
+            let steps = std::mem::take(&mut state.steps);
+            packets.push(PacketWalk { packet, steps, outcome: outcome.clone() });
+            if outcome != Outcome::Open {
+                break;
+            }
+        }
+        Walk { packets, outcome, assumptions: state.assumptions }
+    }
+}

@@ -1,0 +1,136 @@
+//! The connection as conntrack sees it, and iptables' questions about it.
+
+use std::net::IpAddr;
+
+use super::answer::Truth;
+use super::chain::Scene;
+use super::state::{Bits, Entry, State, Tracked};
+use crate::condition::{CtProperty, CtTest, Network, ct_state, ct_status};
+use crate::save::as_number;
+use crate::walk::Packet;
+
+/// A packet that conntrack has not seen.
+pub(super) fn forget(state: &mut State) {
+    state.tracked = Tracked::Nothing;
+}
+
+/// Conntrack sees the packet.
+pub(super) fn track(state: &mut State, packet: Packet) {
+    if state.tracked == Tracked::Exempt {
+        return;
+    }
+    let entry = state.entry;
+    state.tracked = match packet {
+        Packet::Syn => Tracked::New,
+        // An answer alone begins no connection.
+        Packet::SynAck if !entry.exists => Tracked::Nothing,
+        Packet::SynAck => Tracked::Established { reply: true },
+        Packet::Data if entry.replied => Tracked::Established { reply: false },
+        // An acknowledgement of an answer that conntrack has not seen.
+        Packet::Data if entry.exists => Tracked::Nothing,
+        // Conntrack picks up connections in their middle (`nf_conntrack_tcp_loose`).
+        Packet::Data => Tracked::New,
+    };
+    match state.tracked {
+        Tracked::New => state.entry = Entry { exists: true, ..Entry::default() },
+        Tracked::Established { reply: true } => {
+            state.entry.replied = true;
+            state.entry.status |= ct_status::SEEN_REPLY;
+        }
+        Tracked::Established { reply: false } => state.entry.status |= ct_status::ASSURED,
+        Tracked::Nothing | Tracked::Exempt => {}
+    }
+}
+
+/// The packet has passed all hooks.
+pub(super) fn confirm(state: &mut State) {
+    if state.entry.exists {
+        state.entry.status |= ct_status::CONFIRMED;
+    }
+}
+
+/// Whether the packet begins its connection, which is when nat is asked.
+pub(super) fn begins(state: &State) -> bool {
+    state.tracked == Tracked::New
+}
+
+/// The packet's state, one bit.
+pub(super) fn state_bit(state: &State) -> u32 {
+    match state.tracked {
+        Tracked::Nothing => ct_state::INVALID,
+        Tracked::Exempt => ct_state::UNTRACKED,
+        Tracked::New => ct_state::NEW,
+        Tracked::Established { .. } => ct_state::ESTABLISHED,
+    }
+}
+
+/// The connection's entry, if the packet has one.
+pub(super) fn entry(state: &State) -> Option<&Entry> {
+    match state.tracked {
+        Tracked::New | Tracked::Established { .. } => Some(&state.entry),
+        Tracked::Nothing | Tracked::Exempt => None,
+    }
+}
+
+/// The connection's entry, to change it.
+pub(super) fn mark_mut(state: &mut State) -> Option<&mut Bits> {
+    match state.tracked {
+        Tracked::New | Tracked::Established { .. } => Some(&mut state.entry.mark),
+        Tracked::Nothing | Tracked::Exempt => None,
+    }
+}
+
+impl Scene<'_> {
+    /// iptables' `conntrack`: all tests must hold, and without a connection only those of its state can.
+    pub(super) fn conntrack(&self, state: &State, tests: &[CtTest]) -> Truth {
+        let connection = entry(state);
+        for test in tests {
+            let holds = match (&test.what, connection) {
+                (CtProperty::State(bits), _) => bits & state_bit(state) != 0,
+                // Without a connection the kernel's answer depends on whether its state was asked for, too.
+                (_, None) => {
+                    let asks = tests.iter().any(|test| matches!(test.what, CtProperty::State(_)));
+                    if asks {
+                        continue;
+                    }
+                    return Truth::No;
+                }
+                (CtProperty::Status(bits), Some(entry)) => bits & entry.status != 0,
+                (CtProperty::Reply(reply), Some(_)) => {
+                    *reply == (state.tracked == Tracked::Established { reply: true })
+                }
+                (CtProperty::Protocol(number), Some(_)) => *number == 6,
+                (property, Some(_)) => self.address_or_port(property),
+            };
+            if holds == test.negated {
+                return Truth::No;
+            }
+        }
+        Truth::Yes
+    }
+
+    fn address_or_port(&self, property: &CtProperty) -> bool {
+        let (source, destination) = (self.flow.source, self.flow.destination);
+        let port = |port: u16, first: u16, last: u16| (first..=last).contains(&port);
+        match property {
+            CtProperty::OriginalSource(net) | CtProperty::ReplyDestination(net) => holds(net, source.ip()),
+            CtProperty::OriginalDestination(net) | CtProperty::ReplySource(net) => {
+                holds(net, destination.ip())
+            }
+            CtProperty::OriginalSourcePort(first, last) | CtProperty::ReplyDestinationPort(first, last) => {
+                port(source.port(), *first, *last)
+            }
+            CtProperty::OriginalDestinationPort(first, last) | CtProperty::ReplySourcePort(first, last) => {
+                port(destination.port(), *first, *last)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Whether the address is of the network.
+fn holds(network: &Network, address: IpAddr) -> bool {
+    let mask = as_number(network.mask);
+    network.address.is_ipv4() == address.is_ipv4()
+        && as_number(network.address) & mask == as_number(address) & mask
+}
