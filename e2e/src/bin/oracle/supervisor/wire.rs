@@ -58,7 +58,7 @@ pub(super) async fn connect(alias: &str, port: u16, time: Duration) -> Result<Tc
         Err(_) => return Err(format!("resolve {alias}: no answer within {time:?}")),
     };
     let addresses: Vec<_> = resolved.collect();
-    let share = (time / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX)).max(SHORTEST);
+    let share = share(time, addresses.len());
     let mut trouble = format!("resolve {alias}: no address");
     for address in addresses {
         trouble = match timeout(share, TcpStream::connect(address)).await {
@@ -68,6 +68,12 @@ pub(super) async fn connect(alias: &str, port: u16, time: Duration) -> Result<Tc
         };
     }
     Err(trouble)
+}
+
+/// What one of so many addresses has of an attempt's time. Never too little to show a lost packet as what it is, unless the
+/// whole attempt has no more.
+fn share(time: Duration, addresses: usize) -> Duration {
+    (time / u32::try_from(addresses.max(1)).unwrap_or(u32::MAX)).max(SHORTEST.min(time))
 }
 
 fn connector(tls: &crate::orders::Tls) -> Result<TlsConnector, Box<dyn std::error::Error>> {
@@ -167,5 +173,21 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Recorded<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_its_share_and_no_more_than_the_attempt() {
+        let long = Duration::from_secs(10);
+        assert_eq!(share(long, 1), long);
+        assert_eq!(share(long, 4), Duration::from_millis(2500));
+        assert_eq!(share(SHORTEST, 2), SHORTEST, "too short for a second SYN");
+        let short = Duration::from_millis(200);
+        assert_eq!(share(short, 1), short, "an attempt after the first is as long as it is scaled");
+        assert_eq!(share(short, 2), short);
     }
 }
