@@ -6,16 +6,18 @@
 
 mod args;
 mod text;
+mod walk;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use args::{Arguments, CheckArguments, CleanArguments, Command, Format, UsageError};
+use args::{Arguments, CheckArguments, CleanArguments, Command, ExplainArguments, Format, UsageError};
 use clap::Parser as _;
 
 use crate::check::{self, Request};
 use crate::clean;
 use crate::deadline::Deadline;
+use crate::explain::{self, Explained};
 use crate::engine::{DockerEngine, DryRun, EngineError, Environment, discover};
 use crate::interrupt::Interrupt;
 use crate::preflight::{HOST_GATEWAY_ATTEMPTS, Preflight};
@@ -42,6 +44,10 @@ pub fn main() -> ExitCode {
         Command::Check(check) => match check.request() {
             Ok(request) => in_runtime(run_check(&check, request)),
             Err(problem) => wrong_usage("check", &problem),
+        },
+        Command::Explain(explain) => match explain.request() {
+            Ok(request) => in_runtime(run_explain(&explain, request)),
+            Err(problem) => wrong_usage("explain", &problem),
         },
         Command::Preflight(gate) => match gate.preflight() {
             Ok(preflight) => in_runtime(run_preflight(gate.format(), preflight)),
@@ -77,14 +83,35 @@ async fn run_check(arguments: &CheckArguments, request: Request) -> ExitCode {
         return rehearse_check(&request, &interrupt).await;
     }
     let checked = check::check(&request, &interrupt).await;
+    let explanations = explain::explain_failures(&checked.evidence).await;
+    conclude(&request, Explained { checked, explanations }, arguments.common.format, &interrupt).await
+}
+
+async fn run_explain(arguments: &ExplainArguments, request: Request) -> ExitCode {
+    let interrupt = match Interrupt::listen() {
+        Ok(interrupt) => interrupt,
+        Err(error) => return trouble(&format!("failed to listen for signals: {error}")),
+    };
+    let explained = explain::explain(&request, &interrupt).await;
+    conclude(&request, explained, arguments.common.format, &interrupt).await
+}
+
+/// The report of a check, in the form that is wanted.
+async fn conclude(
+    request: &Request,
+    explained: Explained,
+    format: Format,
+    interrupt: &Interrupt,
+) -> ExitCode {
+    let Explained { checked, explanations } = explained;
     for warning in &checked.warnings {
         say(&format!("warning: {warning}"));
     }
-    if let Some(code) = interrupted(&interrupt) {
+    if let Some(code) = interrupted(interrupt) {
         return code;
     }
-    let report = judge(&request, checked).await;
-    let shown = match arguments.common.format {
+    let report = judge(request, checked).await.explained(explanations);
+    let shown = match format {
         Format::Text => text::render(&report, colour()),
         Format::Json => json(&report),
     };

@@ -32,11 +32,13 @@ mod deadline;
 mod dial;
 mod engine;
 mod evidence;
+mod explain;
 mod firewall;
 mod image;
 mod interrupt;
 mod listeners;
 mod preflight;
+mod programs;
 mod remedy;
 mod report;
 mod return_path;
@@ -56,6 +58,10 @@ pub use engine::{
     EngineTrouble, Environment, ImageFacts, IpamEntry, LabelledContainer, NetworkFacts, Spoken, discover,
 };
 pub use evidence::{Evidence, PortEvidence, Trouble};
+pub use explain::{
+    Decided, Explained, Explanation, Method, RulesSeen, Setting, StepSeen, WalkedPacket, explain,
+    explain_failures,
+};
 pub use firewall::{Firewall, Tool, detect as detect_firewall};
 pub use image::{ImageError, OWNER, OWNER_LABEL, carried as carried_image};
 pub use interrupt::Interrupt;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::{Checked, Request};
 use crate::evidence::{Evidence, PortEvidence};
+use crate::explain::Explanation;
 use crate::firewall::{self, Firewall};
 use crate::preflight::Gate;
 use crate::remedy::Remedy;
@@ -16,7 +17,7 @@ use crate::route::{Route, bridge_gateway};
 use crate::verdict::{Cause, Confidence, Ground, Judgement, Verdict, decide, grounds};
 
 /// Major and minor version of the JSON form.
-pub const SCHEMA_VERSION: &str = "1.2";
+pub const SCHEMA_VERSION: &str = "1.3";
 /// The JSON schema of [`Report`], as committed.
 pub const SCHEMA: &str = include_str!("../schema/report.v1.json");
 /// The release of this program.
@@ -82,6 +83,9 @@ pub struct TargetReport {
     pub remedy: Option<Remedy>,
     /// What to do, a line each: the remedy's text first.
     pub hints: Vec<String>,
+    /// Which rule decided, where the rules were looked at. Since 1.3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<Explanation>,
 }
 
 impl Report {
@@ -112,6 +116,18 @@ impl Report {
             warnings,
             preflight: None,
         }
+    }
+
+    /// The same with what is known of the rules.
+    #[must_use]
+    pub fn explained(mut self, explanations: Vec<Explanation>) -> Self {
+        for explanation in explanations {
+            let target = self.targets.iter_mut().find(|target| target.port == explanation.port);
+            if let Some(target) = target {
+                target.explanation = Some(explanation);
+            }
+        }
+        self
     }
 }
 
@@ -160,6 +176,7 @@ fn answer(
         summary: words::summary(evidence, port, judgement),
         remedy,
         hints,
+        explanation: None,
     }
 }
 

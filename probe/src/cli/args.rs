@@ -27,6 +27,8 @@ pub(super) struct Arguments {
 pub(super) enum Command {
     /// Dial the host from a sandbox's place and say what stands in the way
     Check(CheckArguments),
+    /// Check, and say which rule of which firewall decides, how sure that is, and which setting it stems from
+    Explain(ExplainArguments),
     /// Gate an onboarding: silent when sandboxes reach the named ports, else a warning or a stop
     Preflight(PreflightArguments),
     /// Remove the probe's image, and containers that earlier checks left behind
@@ -95,6 +97,28 @@ pub(super) struct CheckArguments {
 
 #[derive(Debug, Args)]
 #[command(
+    after_help = "Nothing of the machine is changed. Reading the rules takes root; without it the answer is inferred.
+Exit codes: 0 reachable, 1 not reachable, 2 wrong arguments, 3 could not be found out."
+)]
+pub(super) struct ExplainArguments {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// A port that must be reachable. Without any: 8080=gateway and 11435=ollama-proxy, both optional
+    #[arg(long = "port", value_name = "PORT[=LABEL][/PROTOCOL]")]
+    ports: Vec<PortSpec>,
+    /// A port that must be reachable if anything listens on it
+    #[arg(long = "optional-port", value_name = "PORT[=LABEL][/PROTOCOL]")]
+    optional_ports: Vec<PortSpec>,
+    /// How long the whole check may take
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s")]
+    deadline: Duration,
+    /// Where nothing listens yet, listen for the time of the dial: would sandboxes reach a service there?
+    #[arg(long)]
+    stand_in: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
     after_help = "Exit codes: 0 go on (silently, or with a warning when it could not be found out), 1 stop: not reachable,
 2 wrong arguments, 3 stop: --strict and it could not be found out, or the network is missing where it must exist,
 130 and 143 a signal ended it."
@@ -153,8 +177,16 @@ pub(super) enum UsageError {
 impl CheckArguments {
     /// The request that these arguments make.
     pub(super) fn request(&self) -> Result<Request, UsageError> {
-        let targets = targets(&self.ports, &self.optional_ports)?;
-        let targets = if targets.is_empty() { Target::defaults() } else { targets };
+        let targets = targets_or_defaults(&self.ports, &self.optional_ports)?;
+        let request = self.common.request(targets, self.deadline)?;
+        Ok(Request { stand_in: self.stand_in, ..request })
+    }
+}
+
+impl ExplainArguments {
+    /// The request that these arguments make.
+    pub(super) fn request(&self) -> Result<Request, UsageError> {
+        let targets = targets_or_defaults(&self.ports, &self.optional_ports)?;
         let request = self.common.request(targets, self.deadline)?;
         Ok(Request { stand_in: self.stand_in, ..request })
     }
@@ -241,6 +273,11 @@ fn targets(required: &[PortSpec], optional: &[PortSpec]) -> Result<Vec<Target>, 
         targets.push(Target::new(spec.clone(), required));
     }
     Ok(targets)
+}
+
+fn targets_or_defaults(required: &[PortSpec], optional: &[PortSpec]) -> Result<Vec<Target>, UsageError> {
+    let targets = targets(required, optional)?;
+    Ok(if targets.is_empty() { Target::defaults() } else { targets })
 }
 
 /// A name that can go into a URL and onto a command line as it is. Docker's own names are of these characters.

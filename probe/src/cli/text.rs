@@ -18,6 +18,11 @@ pub(super) fn render(report: &Report, colour: bool) -> String {
         let verdict = paint(&verdict(target), target.verdict, colour);
         let _ = writeln!(text, "{name:width$}  {verdict}: {}", target.summary);
     }
+    for target in &report.targets {
+        if let Some(explanation) = &target.explanation {
+            super::walk::render(&mut text, &name(target), explanation);
+        }
+    }
     hints(&mut text, report);
     text
 }

@@ -5,20 +5,13 @@
 //! kernel first which exist.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
-
-use tokio::process::Command;
+use std::path::PathBuf;
 
 use super::{Firewall, Tool};
+use crate::programs;
 
-/// Reading ten thousand rules takes 0.1 s.
-const PATIENCE: Duration = Duration::from_secs(3);
 /// Where UFW says whether it is enabled; readable by everyone.
 const UFW_CONF: &str = "/etc/ufw/ufw.conf";
-/// Where administration programs are. The caller's PATH is not asked: under sudo it may be anything.
-const FOLDERS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 /// Both backends can be live at once. The plain name is asked only where neither of the others exists.
 const SAVERS: [&str; 2] = ["iptables-nft-save", "iptables-legacy-save"];
 
@@ -32,13 +25,14 @@ pub async fn detect(root: bool) -> Firewall {
 }
 
 async fn from_kernel() -> Option<Firewall> {
-    let mut savers: Vec<PathBuf> = SAVERS.iter().filter_map(|name| program(name)).collect();
+    let mut savers: Vec<PathBuf> = SAVERS.iter().filter_map(|name| programs::find(name)).collect();
     if savers.is_empty() {
-        savers.extend(program("iptables-save"));
+        savers.extend(programs::find("iptables-save"));
     }
     let mut read = Vec::new();
     for saver in &savers {
-        let Some(rules) = save(saver).await else { continue };
+        let Ok(rules) = programs::read(saver, &[]).await else { continue };
+        let rules = String::from_utf8_lossy(&rules);
         let name = saver.file_name().unwrap_or(OsStr::new("iptables-save")).to_string_lossy().into_owned();
         if has_ufw(&rules) {
             let known_from = format!("its chains are in the kernel ({name})");
@@ -73,24 +67,6 @@ fn from_ufw_conf(conf: &str) -> Firewall {
 fn has_ufw(rules: &str) -> bool {
     let jump = rules.lines().any(|line| line.trim_end() == "-A INPUT -j ufw-before-input");
     jump && rules.lines().any(|line| line.starts_with("-A ufw-before-input "))
-}
-
-fn program(name: &str) -> Option<PathBuf> {
-    FOLDERS.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.is_file())
-}
-
-/// The rules as `saver` prints them, `None` when it fails or takes too long.
-async fn save(saver: &Path) -> Option<String> {
-    let output = Command::new(saver)
-        .env_clear()
-        .env("PATH", FOLDERS.join(":"))
-        .env("LC_ALL", "C")
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = tokio::time::timeout(PATIENCE, output).await.ok()?.ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 #[cfg(test)]

@@ -1,0 +1,76 @@
+//! Which rule decided, for people: the rule, its setting, who says so, and the packets' way.
+
+use std::fmt::Write as _;
+
+use crate::explain::{Decided, Explanation, Method, RulesSeen, WalkedPacket};
+
+/// The explanation of one target, after a blank line.
+pub(super) fn render(text: &mut String, name: &str, explanation: &Explanation) {
+    text.push('\n');
+    match &explanation.decided {
+        Some(decided) => decision(text, name, decided),
+        None => {
+            let _ = writeln!(text, "{name}: {}", undecided(explanation));
+        }
+    }
+    if explanation.decided.is_some() && !explanation.confirmed_by.is_empty() {
+        let _ = writeln!(text, "  confirmed  {}", confirmation(&explanation.confirmed_by));
+    }
+    for note in &explanation.notes {
+        let _ = writeln!(text, "  note       {note}");
+    }
+    for packet in &explanation.walk {
+        walk(text, packet);
+    }
+}
+
+fn decision(text: &mut String, name: &str, decided: &Decided) {
+    let place = format!("{} {} {}", decided.family, decided.table, decided.chain);
+    let rule = match decided.rule {
+        Some(number) => format!("{place} rule {number}: {}", decided.text),
+        None => format!("{place} {}", decided.text),
+    };
+    let whose = match decided.packet.as_str() {
+        "syn" => "",
+        "syn_ack" => " (the host's answer)",
+        _ => " (what follows the handshake)",
+    };
+    let _ = writeln!(text, "{name}: {}{whose} by {rule}", decided.effect);
+    if let Some(setting) = &decided.setting {
+        let file = setting.file.as_ref().map_or_else(String::new, |file| format!(", {file}"));
+        let _ = writeln!(text, "  set by     {}{file}", setting.text);
+    }
+}
+
+fn undecided(explanation: &Explanation) -> &'static str {
+    match explanation.seen {
+        RulesSeen::Rules if explanation.confirmed_by.is_empty() => "no rule is named, because it is not certain",
+        RulesSeen::Rules => "no rule stops it",
+        _ => "the rules were not seen",
+    }
+}
+
+fn confirmation(methods: &[Method]) -> String {
+    let word = |method: &Method| match method {
+        Method::Static => "static",
+        Method::Twin => "twin",
+        Method::Counters => "counters",
+    };
+    methods.iter().map(word).collect::<Vec<_>>().join("+")
+}
+
+fn walk(text: &mut String, packet: &WalkedPacket) {
+    let whose = match packet.packet.as_str() {
+        "syn" => "SYN of the sandbox",
+        "syn_ack" => "SYN-ACK of the host",
+        _ => "ACK and data of the sandbox",
+    };
+    let _ = writeln!(text, "  {whose}");
+    for step in &packet.steps {
+        let mark = if step.decides { "=>" } else { "  " };
+        let counted = step.counted.map_or_else(String::new, |packets| format!("  (+{packets})"));
+        let policy = step.effect.starts_with("policy");
+        let effect = if policy { String::new() } else { format!("  -> {}", step.effect) };
+        let _ = writeln!(text, "  {mark} {}{effect}{counted}", step.place);
+    }
+}

@@ -1,0 +1,205 @@
+//! Captured rules and a target's evidence → what may be said; pure.
+
+use std::net::{SocketAddr, SocketAddrV4};
+
+use ruleset::{Backend, Effect, Flow, Outcome, Packet, Place, Walk};
+
+use super::capture::{Capture, CaptureError};
+use super::counters::{self, Said};
+use super::setting::{Files, setting};
+use super::world::world;
+use super::{Decided, Explanation, Method, RulesSeen, StepSeen, WalkedPacket};
+use crate::evidence::{Evidence, PortEvidence};
+use crate::route::{Route, bridge_gateway};
+use crate::sanitize::sanitize;
+use crate::standpoint::Standpoint;
+use crate::verdict::{Cause, Judgement, Verdict, decide};
+
+/// A source port, where no dial has one: what rules say of it is the same for all that programs choose.
+const SOME_PORT: u16 = 40_000;
+
+pub(super) struct Judge<'a> {
+    pub(super) evidence: &'a Evidence,
+    pub(super) before: Option<&'a Capture>,
+    pub(super) files: &'a Files,
+}
+
+impl Judge<'_> {
+    /// What is to be said of one target. `capture` is `None` where this process may not read the rules.
+    pub(super) fn explain(
+        &self,
+        port: &PortEvidence,
+        capture: Option<&Result<Capture, CaptureError>>,
+    ) -> Explanation {
+        let mut explanation = Explanation {
+            port: port.target.port,
+            seen: RulesSeen::Nothing,
+            decided: None,
+            confirmed_by: Vec::new(),
+            walk: Vec::new(),
+            notes: Vec::new(),
+        };
+        let Some(flow) = self.flow(port) else {
+            explanation.notes.push("the rules that decide are not on this machine".to_owned());
+            return explanation;
+        };
+        match capture {
+            None => {
+                explanation.seen = RulesSeen::Inferred;
+                explanation.notes.push("only root may read the rules: run this with sudo".to_owned());
+            }
+            Some(Err(error)) => explanation.notes.push(format!("the rules could not be read: {error}")),
+            Some(Ok(capture)) => self.with_rules(&mut explanation, port, &flow, capture),
+        }
+        explanation
+    }
+
+    fn with_rules(&self, to: &mut Explanation, port: &PortEvidence, flow: &Flow, capture: &Capture) {
+        to.seen = RulesSeen::Rules;
+        to.notes.extend(capture.unseen.iter().map(|why| format!("not read: {why}")));
+        let world = world(flow, port.return_path.as_ref());
+        let walk = capture.rules.connect(flow, &world);
+        let same = self.before.is_none_or(|before| before.is_same(capture));
+        if !same {
+            to.notes.push("the rules changed while the check ran: run it again".to_owned());
+        }
+        let said = match (self.before, &port.sandbox) {
+            (Some(before), Some(dial)) if same => {
+                let counted = capture.rules.counted_since(&before.rules);
+                to.walk = walked(&walk, |place| counted.get(place).copied().flatten().map(|it| it.packets));
+                counters::compare(&walk, &counted, counters::sent(dial))
+            }
+            _ => {
+                to.walk = walked(&walk, |_| None);
+                Said::Nothing
+            }
+        };
+        to.notes.extend(walk.assumptions.iter().map(|it| format!("taken for granted: {} at {}", it.what, it.place)));
+        if let Outcome::Undetermined { place, why } = &walk.outcome {
+            to.notes.push(format!("undetermined: {} at {}", sanitize(why), sanitize(&place.to_string())));
+            return;
+        }
+        let judgement = decide(self.evidence, port);
+        if let Some(note) = contradiction(judgement, port, &walk.outcome) {
+            to.notes.push(note);
+            return;
+        }
+        if said == Said::Disagree {
+            to.notes.push(
+                "the counters contradict the rules: a rule on this way counted fewer packets than came".to_owned(),
+            );
+            return;
+        }
+        if !same {
+            return;
+        }
+        to.confirmed_by.push(Method::Static);
+        if said == Said::Agree {
+            to.confirmed_by.push(Method::Counters);
+        }
+        to.decided = decided(&walk, capture, self.files);
+    }
+
+    /// The connection that was dialled, or would have been. `None` where the rules on its way are not this host's.
+    fn flow(&self, port: &PortEvidence) -> Option<Flow> {
+        let Some(Standpoint::EngineHost { interface, .. }) = &self.evidence.standpoint else { return None };
+        let network = self.evidence.network.as_ref()?;
+        let Some(Route::BridgeGateway { address }) = self.evidence.route else { return None };
+        let gateway = bridge_gateway(network).ok()?;
+        let dial = port.sandbox.as_ref();
+        // The first address that the engine gives out, where no dial has one.
+        let source = dial.and_then(|dial| dial.local).unwrap_or_else(|| (u32::from(gateway) + 1).into());
+        let from = dial.and_then(|dial| dial.local_port).unwrap_or(SOME_PORT);
+        let to = dial.map_or(address, |dial| dial.address);
+        Some(Flow::new(
+            interface,
+            SocketAddr::V4(SocketAddrV4::new(source, from)),
+            SocketAddr::V4(SocketAddrV4::new(to, port.target.port)),
+        ))
+    }
+}
+
+/// Where the rules say another thing than the check has seen. Then no rule is named.
+fn contradiction(judgement: Judgement, port: &PortEvidence, outcome: &Outcome) -> Option<String> {
+    let blamed = judgement.cause.is_some_and(Cause::is_firewall);
+    match outcome {
+        Outcome::Open if blamed => Some(
+            "the rules that could be read let these packets pass, and the check saw them stopped: something else stops them"
+                .to_owned(),
+        ),
+        Outcome::Dropped(place) | Outcome::Rejected { place, .. }
+            if judgement.verdict == Verdict::Ok && !port.stand_in =>
+        {
+            Some(format!("the rules stop these packets at {}, and the check saw them pass", sanitize(&place.to_string())))
+        }
+        _ => None,
+    }
+}
+
+fn decided(walk: &Walk, capture: &Capture, files: &Files) -> Option<Decided> {
+    let packet = walk.packets.last()?;
+    let (effect, place) = match &walk.outcome {
+        Outcome::Dropped(place) => ("dropped".to_owned(), place),
+        Outcome::Rejected { place, with } => (format!("rejected with {}", with.name()), place),
+        Outcome::Redirected { place, to } => (format!("redirected to {to}"), place),
+        _ => return None,
+    };
+    Some(Decided {
+        effect,
+        packet: word(packet.packet).to_owned(),
+        backend: backend(place.backend).to_owned(),
+        family: place.family.name().to_owned(),
+        table: sanitize(&place.table),
+        chain: sanitize(&place.chain),
+        rule: place.rule,
+        text: sanitize(&place.text),
+        setting: setting(place, &capture.rules, files),
+    })
+}
+
+fn walked(walk: &Walk, counted: impl Fn(&Place) -> Option<u64>) -> Vec<WalkedPacket> {
+    let packets = walk.packets.iter().map(|packet| {
+        let deciding = packet.outcome.place();
+        let last = packet.steps.len().saturating_sub(1);
+        let steps = packet.steps.iter().enumerate().map(|(at, step)| StepSeen {
+            place: sanitize(&step.place.to_string()),
+            effect: effect(&step.effect),
+            counted: counted(&step.place),
+            decides: at == last && deciding == Some(&step.place),
+        });
+        WalkedPacket { packet: word(packet.packet).to_owned(), steps: steps.collect() }
+    });
+    packets.collect()
+}
+
+fn word(packet: Packet) -> &'static str {
+    match packet {
+        Packet::Syn => "syn",
+        Packet::SynAck => "syn_ack",
+        Packet::Data => "data",
+    }
+}
+
+fn backend(backend: Backend) -> &'static str {
+    match backend {
+        Backend::Legacy => "legacy",
+        Backend::Nft => "nft",
+        Backend::Native => "native",
+    }
+}
+
+fn effect(effect: &Effect) -> String {
+    match effect {
+        Effect::Jump(chain) | Effect::Goto(chain) => format!("to {}", sanitize(chain)),
+        Effect::Return => "return".to_owned(),
+        Effect::Accept => "accept".to_owned(),
+        Effect::Drop => "drop".to_owned(),
+        Effect::Reject(with) => format!("reject with {}", with.name()),
+        Effect::Continue => "goes on".to_owned(),
+        Effect::Redirect(to) => format!("to {to}"),
+        Effect::PolicyAccept => "policy: accept".to_owned(),
+        Effect::PolicyDrop => "policy: drop".to_owned(),
+        Effect::Undetermined => "undetermined".to_owned(),
+    }
+}
+

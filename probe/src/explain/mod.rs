@@ -1,0 +1,160 @@
+//! Which rule decided about a target's packets, and how sure that is.
+//!
+//! ```text
+//!  rules of all backends ─► static evaluation ─┐
+//!  the same, counted before and after ─────────┼─► Explanation: the walk, the deciding rule, its setting
+//!  replayed in a twin, traced by the kernel ───┘        named only where all that could be asked agree
+//! ```
+//!
+//! Reading the rules takes root. Without it there is what everybody may read, and an explanation says that it is inferred.
+
+mod capture;
+mod counters;
+mod judge;
+mod setting;
+mod world;
+
+use serde::{Deserialize, Serialize};
+
+use crate::check::{self, Checked, Request};
+use crate::evidence::{Evidence, PortEvidence};
+use crate::interrupt::Interrupt;
+use crate::verdict::decide;
+
+use capture::Capture;
+pub use setting::Setting;
+
+/// What the firewall does to the packets of one target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Explanation {
+    /// The TCP port of the target.
+    pub port: u16,
+    /// What could be seen of the rules.
+    pub seen: RulesSeen,
+    /// The rule or policy that decided; `None` where nothing stops the packets, or where it is not certain enough to be named.
+    pub decided: Option<Decided>,
+    /// What says so, and agrees.
+    pub confirmed_by: Vec<Method>,
+    /// The way of the packets through the rules, by static evaluation.
+    pub walk: Vec<WalkedPacket>,
+    /// What is doubtful, or could not be asked.
+    pub notes: Vec<String>,
+}
+
+/// How much of the rules could be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RulesSeen {
+    /// The kernel's rules.
+    Rules,
+    /// Only what everybody may read: what is said is inferred.
+    Inferred,
+    /// Nothing: the rules are of another machine.
+    Nothing,
+}
+
+/// Who says which rule decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Method {
+    /// The rules, evaluated.
+    Static,
+    /// The kernel's trace of the same rules in a twin.
+    Twin,
+    /// The rules' own counters, which rose with the check's dials.
+    Counters,
+}
+
+/// A rule or a policy that decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Decided {
+    /// What it did: dropped, rejected, redirected.
+    pub effect: String,
+    /// Whose packet: `syn`, `syn_ack` or `data`.
+    pub packet: String,
+    /// `legacy`, `nft` (iptables-nft) or `native`.
+    pub backend: String,
+    /// The table's family.
+    pub family: String,
+    /// The table.
+    pub table: String,
+    /// The chain.
+    pub chain: String,
+    /// The rule's number in its chain, from 1; `None` is the chain's policy.
+    pub rule: Option<usize>,
+    /// The rule as its tool prints it.
+    pub text: String,
+    /// The setting that it stems from.
+    pub setting: Option<Setting>,
+}
+
+/// A packet's way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct WalkedPacket {
+    /// `syn`, `syn_ack` or `data`.
+    pub packet: String,
+    /// The rules that matched and the policies that decided, in order.
+    pub steps: Vec<StepSeen>,
+}
+
+/// A rule that matched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct StepSeen {
+    /// Table, chain, number and text.
+    pub place: String,
+    /// What it did.
+    pub effect: String,
+    /// Packets that it counted during the check, where it counts.
+    pub counted: Option<u64>,
+    /// It decided.
+    pub decides: bool,
+}
+
+/// A check, and what the rules do to its targets.
+#[derive(Debug)]
+pub struct Explained {
+    /// The check.
+    pub checked: Checked,
+    /// One for each target that a firewall may stand before.
+    pub explanations: Vec<Explanation>,
+}
+
+/// Checks, and reads the rules before and after, where this process may and where they are this host's.
+pub async fn explain(request: &Request, interrupt: &Interrupt) -> Explained {
+    let root = nix::unistd::geteuid().is_root();
+    let before = if root { Capture::take().await.ok() } else { None };
+    let checked = check::check(request, interrupt).await;
+    let explanations = after(&checked.evidence, before, root, |_| true).await;
+    Explained { checked, explanations }
+}
+
+/// Reads the rules for those targets of a check that blame a firewall. Nothing is read where none does.
+pub async fn explain_failures(evidence: &Evidence) -> Vec<Explanation> {
+    let blamed = |port: &PortEvidence| {
+        decide(evidence, port).cause.is_some_and(|cause| cause.is_firewall() || cause == crate::Cause::Redirected)
+    };
+    if !evidence.ports.iter().any(blamed) {
+        return Vec::new();
+    }
+    after(evidence, None, nix::unistd::geteuid().is_root(), blamed).await
+}
+
+async fn after(
+    evidence: &Evidence,
+    before: Option<Capture>,
+    root: bool,
+    wanted: impl Fn(&PortEvidence) -> bool,
+) -> Vec<Explanation> {
+    let capture = if root { Some(Capture::take().await) } else { None };
+    let files = setting::Files::read();
+    let judge = judge::Judge { evidence, before: before.as_ref(), files: &files };
+    evidence.ports.iter().filter(|port| wanted(port)).map(|port| judge.explain(port, capture.as_ref())).collect()
+}
