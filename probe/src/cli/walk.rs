@@ -44,7 +44,9 @@ fn decision(text: &mut String, name: &str, decided: &Decided) {
 
 fn undecided(explanation: &Explanation) -> &'static str {
     match explanation.seen {
-        RulesSeen::Rules if explanation.confirmed_by.is_empty() => "no rule is named, because it is not certain",
+        RulesSeen::Rules if explanation.confirmed_by.is_empty() => {
+            "no rule is named, because it is not certain"
+        }
         RulesSeen::Rules => "no rule stops it",
         _ => "the rules were not seen",
     }

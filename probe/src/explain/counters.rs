@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ruleset::{Counters, Effect, Place, Walk};
+use ruleset::{Backend, Counters, Effect, Kind, Place, Ruleset, Table, Walk};
 
 use crate::dial::Dial;
 
@@ -22,26 +22,57 @@ pub(super) fn sent(dial: &Dial) -> u64 {
     u64::from(dial.unanswered).max(1)
 }
 
-/// Compares the way of the first packet with what was `counted` while at least `packets` of the check's own came.
-pub(super) fn compare(walk: &Walk, counted: &BTreeMap<Place, Option<Counters>>, packets: u64) -> Said {
+/// Compares the way of the first packet with what was counted since `before` while at least `packets` of the check's own came.
+pub(super) fn compare(
+    walk: &Walk,
+    now: &Ruleset,
+    counted: &BTreeMap<Place, Option<Counters>>,
+    packets: u64,
+) -> Said {
     let Some(first) = walk.packets.first() else { return Said::Nothing };
     // What only watches has a limit most often, and so has what was taken for granted.
     let assumed = |place: &Place| walk.assumptions.iter().any(|assumption| assumption.place == *place);
     let mut said = Said::Agree;
     for step in first.steps.iter().filter(|step| step.effect != Effect::Continue && !assumed(&step.place)) {
+        // A SYN that is repeated has its entry in conntrack, and nat is asked about a connection once.
+        let wanted = if is_nat(now, &step.place) { 1 } else { packets };
         match counted.get(&step.place).copied().flatten() {
-            Some(counters) if counters.packets < packets => return Said::Disagree,
-            Some(_) => {}
+            Some(counters) if counters.packets >= wanted => {}
+            Some(_) if never_counts(now, &step.place) => said = Said::Nothing,
+            Some(_) => return Said::Disagree,
             None => said = Said::Nothing,
         }
     }
     if first.steps.is_empty() { Said::Nothing } else { said }
 }
 
+/// Whether it is a policy of iptables-nft that never counted anything. Its chains have counters only where the tool asked for
+/// them, and show 0 where it did not (measured: the policy of INPUT stays at 0 until somebody sets it).
+fn never_counts(now: &Ruleset, place: &Place) -> bool {
+    let chain =
+        table_of(now, place).and_then(|table| table.chains.iter().find(|chain| chain.name == place.chain));
+    let counters = chain.and_then(|chain| chain.counters);
+    let counted = counters.is_some_and(|counters| counters.packets > 0);
+    place.backend == Backend::Nft && place.rule.is_none() && !counted
+}
+
+/// Whether the table only translates addresses.
+fn is_nat(now: &Ruleset, place: &Place) -> bool {
+    let chains = table_of(now, place).into_iter().flat_map(|table| &table.chains);
+    let mut kinds = chains.filter_map(|chain| Some(chain.base.as_ref()?.kind)).peekable();
+    kinds.peek().is_some() && kinds.all(|kind| kind == Kind::Nat)
+}
+
+fn table_of<'a>(now: &'a Ruleset, place: &Place) -> Option<&'a Table> {
+    now.tables.iter().find(|table| {
+        (table.backend, table.family, &table.name) == (place.backend, place.family, &place.table)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ruleset::{Backend, Family, Flow, Ruleset, World};
+    use ruleset::{Family, Flow, World};
 
     fn counted(after: &str) -> Said {
         let text = "*filter\n:INPUT DROP [0:0]\n:a - [0:0]\n[0:0] -A INPUT -m limit --limit 3/min -j LOG\n\
@@ -53,7 +84,7 @@ mod tests {
         };
         let (before, after) = (parse(text), parse(after));
         let flow = Flow::new("br0", "172.18.0.2:40000".parse().unwrap(), "172.18.0.1:8080".parse().unwrap());
-        compare(&after.connect(&flow, &World::new(&flow, 16)), &after.counted_since(&before), 3)
+        compare(&after.connect(&flow, &World::new(&flow, 16)), &after, &after.counted_since(&before), 3)
     }
 
     #[test]
@@ -68,5 +99,6 @@ mod tests {
         assert_eq!(counted(&after(2, 10)), Said::Disagree, "the policy counted fewer");
         assert_eq!(counted(&after(3, 9)), Said::Disagree, "the jump counted fewer");
         assert_eq!(counted(&after(3, 6)), Said::Nothing, "its counter began anew");
+        assert_eq!(counted(&after(0, 10)), Said::Nothing, "a policy without counters shows 0");
     }
 }

@@ -67,14 +67,16 @@ impl Judge<'_> {
             (Some(before), Some(dial)) if same => {
                 let counted = capture.rules.counted_since(&before.rules);
                 to.walk = walked(&walk, |place| counted.get(place).copied().flatten().map(|it| it.packets));
-                counters::compare(&walk, &counted, counters::sent(dial))
+                counters::compare(&walk, &capture.rules, &counted, counters::sent(dial))
             }
             _ => {
                 to.walk = walked(&walk, |_| None);
                 Said::Nothing
             }
         };
-        to.notes.extend(walk.assumptions.iter().map(|it| format!("taken for granted: {} at {}", it.what, it.place)));
+        to.notes.extend(
+            walk.assumptions.iter().map(|it| format!("taken for granted: {} at {}", it.what, it.place)),
+        );
         if let Outcome::Undetermined { place, why } = &walk.outcome {
             to.notes.push(format!("undetermined: {} at {}", sanitize(why), sanitize(&place.to_string())));
             return;
@@ -86,7 +88,8 @@ impl Judge<'_> {
         }
         if said == Said::Disagree {
             to.notes.push(
-                "the counters contradict the rules: a rule on this way counted fewer packets than came".to_owned(),
+                "the counters contradict the rules: a rule on this way counted fewer packets than came"
+                    .to_owned(),
             );
             return;
         }
@@ -144,6 +147,7 @@ fn decided(walk: &Walk, capture: &Capture, files: &Files) -> Option<Decided> {
         Outcome::Redirected { place, to } => (format!("redirected to {to}"), place),
         _ => return None,
     };
+    let way: Vec<&str> = packet.steps.iter().map(|step| step.place.chain.as_str()).collect();
     Some(Decided {
         effect,
         packet: word(packet.packet).to_owned(),
@@ -153,7 +157,7 @@ fn decided(walk: &Walk, capture: &Capture, files: &Files) -> Option<Decided> {
         chain: sanitize(&place.chain),
         rule: place.rule,
         text: sanitize(&place.text),
-        setting: setting(place, &capture.rules, files),
+        setting: setting(place, &way, &capture.rules, files),
     })
 }
 
@@ -202,4 +206,3 @@ fn effect(effect: &Effect) -> String {
         Effect::Undetermined => "undetermined".to_owned(),
     }
 }
-

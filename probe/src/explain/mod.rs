@@ -139,7 +139,9 @@ pub async fn explain(request: &Request, interrupt: &Interrupt) -> Explained {
 /// Reads the rules for those targets of a check that blame a firewall. Nothing is read where none does.
 pub async fn explain_failures(evidence: &Evidence) -> Vec<Explanation> {
     let blamed = |port: &PortEvidence| {
-        decide(evidence, port).cause.is_some_and(|cause| cause.is_firewall() || cause == crate::Cause::Redirected)
+        decide(evidence, port)
+            .cause
+            .is_some_and(|cause| cause.is_firewall() || cause == crate::Cause::Redirected)
     };
     if !evidence.ports.iter().any(blamed) {
         return Vec::new();
@@ -156,5 +158,10 @@ async fn after(
     let capture = if root { Some(Capture::take().await) } else { None };
     let files = setting::Files::read();
     let judge = judge::Judge { evidence, before: before.as_ref(), files: &files };
-    evidence.ports.iter().filter(|port| wanted(port)).map(|port| judge.explain(port, capture.as_ref())).collect()
+    evidence
+        .ports
+        .iter()
+        .filter(|port| wanted(port))
+        .map(|port| judge.explain(port, capture.as_ref()))
+        .collect()
 }

@@ -48,10 +48,10 @@ impl Files {
     }
 }
 
-/// The setting that put `place` there, where one is known.
-pub(super) fn setting(place: &Place, rules: &Ruleset, files: &Files) -> Option<Setting> {
+/// The setting that put `place` there, where one is known. `way` are the chains that the packet came through before.
+pub(super) fn setting(place: &Place, way: &[&str], rules: &Ruleset, files: &Files) -> Option<Setting> {
     if place.backend == Backend::Native {
-        return native(place, files);
+        return native(place, way, files);
     }
     if is_ufw(rules) && place.table == "filter" {
         if let Some(setting) = ufw(place, files) {
@@ -65,10 +65,14 @@ pub(super) fn setting(place: &Place, rules: &Ruleset, files: &Files) -> Option<S
     if place.rule.is_none() && place.text.ends_with("DROP") {
         return Some(Setting::of(format!("{program} -P {} DROP", sanitize(&place.chain)), None));
     }
-    let table = if place.table == "filter" { String::new() } else { format!("-t {} ", sanitize(&place.table)) };
+    let table =
+        if place.table == "filter" { String::new() } else { format!("-t {} ", sanitize(&place.table)) };
     let number = place.rule?;
     let chain = sanitize(&place.chain);
-    Some(Setting::of(format!("a rule by hand or of another tool: {program} {table}-L {chain} {number}"), None))
+    Some(Setting::of(
+        format!("a rule by hand or of another tool: {program} {table}-L {chain} {number}"),
+        None,
+    ))
 }
 
 /// Whether UFW's chains are called, and have rules: `ufw disable` leaves them emptied.
@@ -88,24 +92,25 @@ fn ufw(place: &Place, files: &Files) -> Option<Setting> {
     let v6 = place.family == TableFamily::Ip6;
     let file = |name: &'static str, six: &'static str| Some(if v6 { six } else { name });
     Some(match (place.chain.as_str(), place.rule) {
-        ("INPUT", None) => Setting::of(
-            "DEFAULT_INPUT_POLICY=\"DROP\" (ufw default deny incoming)",
-            Some(UFW_DEFAULTS),
-        ),
-        ("OUTPUT", None) => Setting::of(
-            "DEFAULT_OUTPUT_POLICY=\"DROP\" (ufw default deny outgoing)",
-            Some(UFW_DEFAULTS),
-        ),
-        ("ufw-reject-input", _) => Setting::of(
-            "DEFAULT_INPUT_POLICY=\"REJECT\" (ufw default reject incoming)",
-            Some(UFW_DEFAULTS),
-        ),
+        ("INPUT", None) => {
+            Setting::of("DEFAULT_INPUT_POLICY=\"DROP\" (ufw default deny incoming)", Some(UFW_DEFAULTS))
+        }
+        ("OUTPUT", None) => {
+            Setting::of("DEFAULT_OUTPUT_POLICY=\"DROP\" (ufw default deny outgoing)", Some(UFW_DEFAULTS))
+        }
+        ("ufw-reject-input", _) => {
+            Setting::of("DEFAULT_INPUT_POLICY=\"REJECT\" (ufw default reject incoming)", Some(UFW_DEFAULTS))
+        }
         ("ufw-user-input" | "ufw6-user-input", Some(number)) => user_rule(number, v6, files),
         ("ufw-user-limit" | "ufw6-user-limit", _) => Setting::of("a rule 'ufw limit'", Some(UFW_RULES)),
-        ("ufw-before-input" | "ufw-not-local" | "ufw6-before-input", _) => {
-            Setting::of("UFW's rules before the user's", file("/etc/ufw/before.rules", "/etc/ufw/before6.rules"))
-        }
-        ("ufw-after-input" | "ufw-skip-to-policy-input" | "ufw6-after-input" | "ufw6-skip-to-policy-input", _) => {
+        ("ufw-before-input" | "ufw-not-local" | "ufw6-before-input", _) => Setting::of(
+            "UFW's rules before the user's",
+            file("/etc/ufw/before.rules", "/etc/ufw/before6.rules"),
+        ),
+        (
+            "ufw-after-input" | "ufw-skip-to-policy-input" | "ufw6-after-input" | "ufw6-skip-to-policy-input",
+            _,
+        ) => {
             Setting::of("UFW's rules after the user's", file("/etc/ufw/after.rules", "/etc/ufw/after6.rules"))
         }
         _ => return None,
@@ -114,7 +119,8 @@ fn ufw(place: &Place, files: &Files) -> Option<Setting> {
 
 /// The n-th rule of the user's chain, by what `ufw status numbered` calls it.
 fn user_rule(number: usize, v6: bool, files: &Files) -> Setting {
-    let unknown = || Setting::of(format!("the user's rule {number} of UFW (ufw status numbered)"), Some(UFW_RULES));
+    let unknown =
+        || Setting::of(format!("the user's rule {number} of UFW (ufw status numbered)"), Some(UFW_RULES));
     let Some(text) = files.ufw_rules.as_deref().filter(|_| !v6) else { return unknown() };
     match tuple_of(text, number) {
         Some((at, words)) => {
@@ -142,25 +148,34 @@ fn tuple_of(text: &str, number: usize) -> Option<(usize, String)> {
     None
 }
 
-fn native(place: &Place, files: &Files) -> Option<Setting> {
+fn native(place: &Place, way: &[&str], files: &Files) -> Option<Setting> {
     if place.table == "firewalld" {
-        let zone = ["filter_IN_", "filter_INPUT_"].iter().find_map(|prefix| place.chain.strip_prefix(prefix));
-        let zone = zone.filter(|zone| !zone.starts_with("POLICY") && !zone.starts_with("policy"));
-        return Some(match zone {
+        // What a zone refuses by default is in a chain for all zones (2.0 and later): the zone is the one that it came from.
+        let chains = way.iter().copied().chain([place.chain.as_str()]);
+        return Some(match chains.rev().find_map(zone_of) {
             Some(zone) => {
-                let zone = ["_allow", "_deny", "_pre", "_post", "_log"]
-                    .iter()
-                    .find_map(|end| zone.strip_suffix(end))
-                    .unwrap_or(zone);
-                Setting::of(format!("firewalld's zone {} (firewall-cmd --info-zone)", sanitize(zone)), None)
+                Setting::of(format!("firewalld's zone {zone} (firewall-cmd --info-zone={zone})"), None)
             }
             None => Setting::of("firewalld", None),
         });
     }
     let head = format!("table {} {}", place.family, place.table);
-    let file = files.nftables.iter().find(|(_, text)| text.lines().any(|line| line.trim_start().starts_with(&head)));
-    let shown = format!("nft list chain {} {} {}", place.family, sanitize(&place.table), sanitize(&place.chain));
+    let file =
+        files.nftables.iter().find(|(_, text)| text.lines().any(|line| line.trim_start().starts_with(&head)));
+    let shown =
+        format!("nft list chain {} {} {}", place.family, sanitize(&place.table), sanitize(&place.chain));
     Some(Setting::of(shown, file.map(|(path, _)| *path)))
+}
+
+/// The zone whose chain for incoming packets it is, without the parts of one (`filter_IN_public_allow`).
+fn zone_of(chain: &str) -> Option<&str> {
+    let zone = chain.strip_prefix("filter_IN_")?;
+    let zone = ["_allow", "_deny", "_pre", "_post", "_log"]
+        .iter()
+        .find_map(|end| zone.strip_suffix(end))
+        .unwrap_or(zone);
+    let harmless = zone.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    (harmless && !zone.starts_with("policy_")).then_some(zone)
 }
 
 #[cfg(test)]
@@ -193,7 +208,7 @@ mod tests {
     #[test]
     fn the_policy_of_input_is_ufws_default_only_where_ufw_is() {
         let policy = place("INPUT", None, "policy DROP");
-        let of = |text: &str| setting(&policy, &rules(text), &Files::default()).unwrap();
+        let of = |text: &str| setting(&policy, &[], &rules(text), &Files::default()).unwrap();
         assert_eq!(of(UFW).file.as_deref(), Some(UFW_DEFAULTS));
         assert!(of(UFW).text.contains("ufw default deny incoming"));
         assert_eq!(of("*filter\n:INPUT DROP [0:0]\nCOMMIT\n").text, "iptables -P INPUT DROP");
@@ -207,21 +222,34 @@ mod tests {
             ### tuple ### deny tcp 8080 0.0.0.0/0 any 0.0.0.0/0 in\n-A ufw-user-input -p tcp --dport 8080 -j DROP\n";
         assert_eq!(tuple_of(text, 2), Some((2, "allow any 53 0.0.0.0/0 any 0.0.0.0/0 in".to_owned())));
         let files = Files { ufw_rules: Some(text.to_owned()), ..Files::default() };
-        let found = setting(&place("ufw-user-input", Some(3), "-p tcp"), &rules(UFW), &files).unwrap();
+        let found = setting(&place("ufw-user-input", Some(3), "-p tcp"), &[], &rules(UFW), &files).unwrap();
         assert_eq!(found.text, "[3] of 'ufw status numbered': deny tcp 8080 0.0.0.0/0 any 0.0.0.0/0 in");
         assert_eq!(tuple_of(text, 4), None);
     }
 
     #[test]
     fn a_table_of_nftables_own_is_in_its_file_when_the_file_says_so() {
-        let place = Place { backend: Backend::Native, family: TableFamily::Inet, ..place("input", None, "policy drop") };
-        let files = Files { nftables: vec![(NFT_FILES[0], "table inet filter {\n".to_owned())], ..Files::default() };
-        assert_eq!(setting(&place, &Ruleset::default(), &files).unwrap().file.as_deref(), Some(NFT_FILES[0]));
-        assert_eq!(setting(&place, &Ruleset::default(), &Files::default()).unwrap().file, None);
-        let zone = Place { table: "firewalld".to_owned(), chain: "filter_IN_public".to_owned(), ..place };
+        let place = Place {
+            backend: Backend::Native,
+            family: TableFamily::Inet,
+            ..place("input", None, "policy drop")
+        };
+        let files =
+            Files { nftables: vec![(NFT_FILES[0], "table inet filter {\n".to_owned())], ..Files::default() };
         assert_eq!(
-            setting(&zone, &Ruleset::default(), &files).unwrap().text,
-            "firewalld's zone public (firewall-cmd --info-zone)"
+            setting(&place, &[], &Ruleset::default(), &files).unwrap().file.as_deref(),
+            Some(NFT_FILES[0])
         );
+        assert_eq!(setting(&place, &[], &Ruleset::default(), &Files::default()).unwrap().file, None);
+        let zone =
+            Place { table: "firewalld".to_owned(), chain: "filter_INPUT_POLICIES".to_owned(), ..place };
+        let way = [
+            "filter_INPUT_POLICIES",
+            "filter_IN_policy_allow-host-ipv6",
+            "filter_IN_work",
+            "filter_IN_work_post",
+        ];
+        let found = setting(&zone, &way, &Ruleset::default(), &files).unwrap();
+        assert_eq!(found.text, "firewalld's zone work (firewall-cmd --info-zone=work)");
     }
 }

@@ -11,7 +11,8 @@ use crate::return_path::ReturnPath;
 /// This host, for a connection that comes in by its bridge.
 pub(super) fn world(flow: &Flow, way_back: Option<&ReturnPath>) -> World {
     let through = way_back.and_then(|path| path.interface.clone());
-    let version = if flow.destination.is_ipv4() { "bridge-nf-call-iptables" } else { "bridge-nf-call-ip6tables" };
+    let version =
+        if flow.destination.is_ipv4() { "bridge-nf-call-iptables" } else { "bridge-nf-call-ip6tables" };
     World {
         addresses: addresses(),
         way_back: through.unwrap_or_else(|| flow.input.clone()),

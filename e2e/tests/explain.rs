@@ -1,0 +1,238 @@
+//! Which rule decided: what `openshell-probe explain` names is the rule that the real tool made.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, ensure};
+use e2e::lab::{Lab, PROBE};
+use harness::{Posture, Ufw};
+use probe::{Decided, Explanation, Method, Report, RulesSeen};
+use rstest::rstest;
+
+const TARGET: [&str; 2] = ["--port", "8080=gateway"];
+
+/// What brings a host into the situation.
+#[derive(Clone, Copy, Debug)]
+enum Situation {
+    UfwDefaultDeny,
+    UfwDenies,
+    UfwDefaultReject,
+    PolicyDrop,
+    RawPrerouting,
+    DropBeforeUfw,
+    NftTable,
+    Firewalld,
+    Legacy,
+    AnswersDropped,
+}
+
+async fn sh(lab: &Lab, line: &str) -> Result<String> {
+    Ok(lab.host.command("sh").args(["-ec", line]).run().await?)
+}
+
+async fn bring_about(situation: Situation, lab: &Lab) -> Result<()> {
+    match situation {
+        Situation::UfwDefaultDeny => lab.apply(Ufw::default_deny()).await?,
+        Situation::UfwDenies => {
+            sh(lab, "ufw allow 22/tcp && ufw deny 8080/tcp && ufw --force enable").await?;
+        }
+        Situation::UfwDefaultReject => {
+            sh(lab, "ufw default reject incoming && ufw --force enable").await?;
+        }
+        Situation::PolicyDrop => lab.apply(Posture::InputPolicyDrop).await?,
+        Situation::RawPrerouting => {
+            sh(lab, "iptables -t raw -A PREROUTING -p tcp --dport 8080 -j DROP").await?;
+        }
+        Situation::DropBeforeUfw => {
+            lab.apply(Ufw::default_deny()).await?;
+            sh(lab, "iptables -I INPUT -s 172.18.0.0/16 -p tcp --dport 8080 -j DROP").await?;
+        }
+        Situation::NftTable => lab.apply(Posture::NftDrop).await?,
+        Situation::Firewalld => lab.apply(Posture::Firewalld).await?,
+        Situation::Legacy => {
+            sh(lab, "iptables-legacy -A INPUT -p tcp --dport 8080 -j DROP").await?;
+        }
+        Situation::AnswersDropped => {
+            sh(lab, "iptables -A OUTPUT -p tcp --sport 8080 -j DROP").await?;
+        }
+    }
+    Ok(())
+}
+
+async fn report(lab: &Lab, command: &str) -> Result<Report> {
+    let output =
+        lab.host.command(PROBE).arg(command).args(TARGET).args(["--format", "json"]).output().await?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    serde_json::from_slice(&output.stdout).with_context(|| said)
+}
+
+fn explanation(report: &Report) -> Result<&Explanation> {
+    report.targets[0].explanation.as_ref().context("no explanation")
+}
+
+fn place(decided: &Decided) -> String {
+    let Decided { backend, family, table, chain, text, .. } = decided;
+    let rule = decided.rule.map_or_else(String::new, |number| format!(" rule {number}"));
+    format!("{backend} {family} {table} {chain}{rule}: {text}")
+}
+
+/// Effect, place, the setting, and whether every rule on the way counts.
+#[rstest]
+#[case::ufw_default_deny(
+    Situation::UfwDefaultDeny,
+    "dropped",
+    "nft ip filter INPUT: policy DROP",
+    "ufw default deny incoming",
+    true
+)]
+#[case::ufw_denies(
+    Situation::UfwDenies,
+    "dropped",
+    "nft ip filter ufw-user-input rule 2: -p tcp -m tcp --dport 8080 -j DROP",
+    "[2] of 'ufw status numbered': deny tcp 8080",
+    true
+)]
+#[case::ufw_default_reject(
+    Situation::UfwDefaultReject,
+    "rejected with port-unreachable",
+    "nft ip filter ufw-reject-input rule 1: -j REJECT --reject-with icmp-port-unreachable",
+    "ufw default reject incoming",
+    true
+)]
+#[case::policy_drop(
+    Situation::PolicyDrop,
+    "dropped",
+    "nft ip filter INPUT: policy DROP",
+    "iptables -P INPUT DROP",
+    true
+)]
+#[case::raw_prerouting(
+    Situation::RawPrerouting,
+    "dropped",
+    "nft ip raw PREROUTING rule 1: -p tcp -m tcp --dport 8080 -j DROP",
+    "iptables -t raw -L PREROUTING 1",
+    true
+)]
+#[case::drop_before_ufw(
+    Situation::DropBeforeUfw,
+    "dropped",
+    "nft ip filter INPUT rule 1: -s 172.18.0.0/16 -p tcp -m tcp --dport 8080 -j DROP",
+    "iptables -L INPUT 1",
+    true
+)]
+#[case::nft_table(
+    Situation::NftTable,
+    "dropped",
+    "native inet filter input: policy drop",
+    "nft list chain inet filter input",
+    false
+)]
+#[case::firewalld(
+    Situation::Firewalld,
+    "rejected with admin-prohibited",
+    "native inet firewalld filter_INPUT_POLICIES rule",
+    "firewalld's zone public",
+    false
+)]
+#[case::legacy(
+    Situation::Legacy,
+    "dropped",
+    "legacy ip filter INPUT rule 1: -p tcp -m tcp --dport 8080 -j DROP",
+    "iptables -L INPUT 1",
+    true
+)]
+#[case::answers_dropped(
+    Situation::AnswersDropped,
+    "dropped",
+    "nft ip filter OUTPUT rule 1: -p tcp -m tcp --sport 8080 -j DROP",
+    "iptables -L OUTPUT 1",
+    false
+)]
+#[tokio::test]
+async fn the_deciding_rule_is_named(
+    #[case] situation: Situation,
+    #[case] effect: &str,
+    #[case] rule: &str,
+    #[case] setting: &str,
+    #[case] counts: bool,
+) -> Result<()> {
+    let lab = Lab::start().await?;
+    bring_about(situation, &lab).await?;
+    let report = report(&lab, "explain").await?;
+    let explanation = explanation(&report)?;
+    ensure!(explanation.seen == RulesSeen::Rules, "{explanation:#?}");
+    let decided = explanation.decided.as_ref().with_context(|| format!("{report:#?}"))?;
+    assert_eq!(decided.effect, effect, "{explanation:#?}");
+    assert!(place(decided).starts_with(rule), "{}\n{explanation:#?}", place(decided));
+    let found = decided.setting.as_ref().context("no setting")?;
+    assert!(found.text.contains(setting), "{found:?}");
+    assert!(explanation.confirmed_by.contains(&Method::Static), "{explanation:#?}");
+    assert_eq!(explanation.confirmed_by.contains(&Method::Counters), counts, "{explanation:#?}");
+    let last = explanation.walk.last().and_then(|packet| packet.steps.last()).context("no walk")?;
+    assert!(last.decides, "{explanation:#?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn where_nothing_stops_the_packets_no_rule_is_named() -> Result<()> {
+    let lab = Lab::start().await?;
+    sh(&lab, "ufw allow from 172.18.0.0/16 to 172.18.0.1 port 8080 proto tcp && ufw --force enable").await?;
+    let report = report(&lab, "explain").await?;
+    let explanation = explanation(&report)?;
+    assert_eq!(explanation.decided, None, "{explanation:#?}");
+    assert_eq!(explanation.walk.len(), 3, "SYN, its answer, and what follows: {explanation:#?}");
+    ensure!(explanation.confirmed_by.contains(&Method::Static), "{explanation:#?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn check_names_the_rule_of_a_failure_too() -> Result<()> {
+    let lab = Lab::start().await?;
+    assert_eq!(report(&lab, "check").await?.targets[0].explanation, None, "nothing failed");
+    bring_about(Situation::UfwDefaultDeny, &lab).await?;
+    let report = report(&lab, "check").await?;
+    let decided = explanation(&report)?.decided.as_ref().context("no rule")?;
+    assert_eq!(place(decided), "nft ip filter INPUT: policy DROP");
+    Ok(())
+}
+
+/// A user who is not root learns the same verdict, and that the rule is not known.
+#[tokio::test]
+async fn without_root_the_rules_are_not_seen() -> Result<()> {
+    let lab = Lab::start().await?;
+    bring_about(Situation::UfwDefaultDeny, &lab).await?;
+    let group = sh(&lab, "stat -c %g /run/docker.sock").await?.trim().parse()?;
+    let output = lab
+        .host
+        .command(PROBE)
+        .user(1000, group)
+        .env("HOME", "/home/user")
+        .args(["explain", "--format", "json"])
+        .args(TARGET)
+        .output()
+        .await?;
+    let report: Report = serde_json::from_slice(&output.stdout)?;
+    let explanation = explanation(&report)?;
+    assert_eq!((explanation.seen, &explanation.decided), (RulesSeen::Inferred, &None), "{explanation:#?}");
+    assert_eq!(report.exit_code, 1);
+    Ok(())
+}
+
+/// Reading the rules must not make any: the legacy tools create the table that they list.
+#[tokio::test]
+async fn explaining_changes_no_rule() -> Result<()> {
+    let lab = Lab::start().await?;
+    bring_about(Situation::UfwDefaultDeny, &lab).await?;
+    let state = "for family in ip ip6; do ${family}tables-nft-save; done | sed -e '/^#/d' -e 's/ \\[[0-9:]*\\]$//'; \
+        nft list ruleset | sed 's/counter packets [0-9]* bytes [0-9]*//'; \
+        cat /proc/net/ip_tables_names 2>/dev/null; ip -o link; ip -o addr; ip route; ls /proc/sys/net/bridge 2>/dev/null; \
+        grep -r . /proc/sys/net/ipv4/conf 2>/dev/null";
+    let lines = |text: String| text.lines().map(str::to_owned).collect::<BTreeSet<_>>();
+    // The network has had its first container then, and its bridge a carrier.
+    report(&lab, "check").await?;
+    let before = lines(sh(&lab, state).await?);
+    report(&lab, "explain").await?;
+    let after = lines(sh(&lab, state).await?);
+    let changed: Vec<_> = before.symmetric_difference(&after).collect();
+    assert!(changed.is_empty(), "{changed:#?}");
+    Ok(())
+}
