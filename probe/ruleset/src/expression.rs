@@ -50,6 +50,10 @@ pub enum Field {
     IcmpType,
     /// The type of an ICMPv6 message.
     Icmp6Type,
+    /// The type of an IPv6 routing header, which no packet here has.
+    RoutingType,
+    /// Something of a header that no packet here has.
+    OtherHeader,
     /// Name of the interface that received the packet; empty where there is none.
     InputName,
     /// Name of the interface that is to send it.
@@ -89,7 +93,10 @@ impl Field {
             Self::Ip4Source | Self::Ip4Destination => DataKind::Ip4,
             Self::Ip6Source | Self::Ip6Destination => DataKind::Ip6,
             Self::Ip4Protocol | Self::L4Protocol | Self::Ip6NextHeader => DataKind::Protocol,
-            Self::Ip4Length | Self::Ip4Ttl | Self::Ip6HopLimit | Self::Length => DataKind::Number,
+            Self::Ip4Length | Self::Ip4Ttl | Self::Ip6HopLimit | Self::Length | Self::RoutingType => {
+                DataKind::Number
+            }
+            Self::OtherHeader => DataKind::Other,
             Self::NfProto => DataKind::NfProto,
             Self::EtherType => DataKind::EtherType,
             Self::TcpSource
