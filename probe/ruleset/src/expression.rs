@@ -176,11 +176,11 @@ pub enum Expression {
     /// One property.
     Field(Field),
     /// Some bits of one.
-    And(Box<Expression>, u128),
+    And(Box<Expression>, #[serde(with = "crate::wide")] u128),
     /// One with bits set.
-    Or(Box<Expression>, u128),
+    Or(Box<Expression>, #[serde(with = "crate::wide")] u128),
     /// One with bits turned.
-    Xor(Box<Expression>, u128),
+    Xor(Box<Expression>, #[serde(with = "crate::wide")] u128),
     /// Several, one after another.
     Concat(Vec<Expression>),
     /// A value that no packet changes.
@@ -217,7 +217,7 @@ impl Expression {
 #[serde(rename_all = "snake_case")]
 pub enum Datum {
     /// A number.
-    Number(u128),
+    Number(#[serde(with = "crate::wide")] u128),
     /// A name.
     Name(String),
     /// Several, one after another.
@@ -233,10 +233,11 @@ pub enum Element {
     /// One value.
     One(Datum),
     /// All numbers from the first to the second.
-    Range(u128, u128),
+    Range(#[serde(with = "crate::wide")] u128, #[serde(with = "crate::wide")] u128),
     /// An address and the number of bits that count; `bits` is the width of the kind.
     Prefix {
         /// The address.
+        #[serde(with = "crate::wide")]
         base: u128,
         /// How many of its bits count.
         length: u8,

@@ -1,5 +1,7 @@
 //! What real tools' rules do, said by hand: the captures in `data/` are what the tools of Debian 13 printed.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use ruleset::{Backend, Family, Flow, Outcome, RejectWith, Ruleset, Walk, World};
 
 fn data(name: &str) -> Vec<u8> {

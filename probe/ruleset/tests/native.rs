@@ -1,5 +1,7 @@
 //! A capture of nft's own tables with much of what its language has, and what each of its ports meets.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use ruleset::{Flow, Outcome, Ruleset, Walk, World};
 
 fn rules() -> Ruleset {

@@ -1,5 +1,7 @@
 //! What holds for any text, and for any rules of known parts.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
