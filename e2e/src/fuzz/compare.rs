@@ -1,0 +1,141 @@
+//! Three answers about one dial: what the rules say, what the kernel says, and what the one who dialled saw.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+
+use anyhow::Result;
+use nix::errno::Errno;
+use nftrace::{Kind, Verdict};
+use ruleset::{Backend, Effect, Flow, Outcome, Packet, RejectWith, Ruleset, Step, Walk, World};
+
+use super::lane::{Dialled, Experience, Lane};
+use super::{BRIDGE, Case, PORT, VETH};
+
+/// How the three agree.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Agreement {
+    /// All say the same.
+    Same,
+    /// The rules alone do not say it.
+    Undetermined(String),
+    /// They differ, and how.
+    Different(String),
+}
+
+/// A rule or a policy: table, chain, number.
+type Spot = (String, String, Option<usize>);
+
+/// Compares them for rules that are loaded in the lane, as `saved` has them.
+pub(super) fn compare(lane: &Lane, case: &Case, saved: &str, dialled: &Dialled) -> Result<Agreement> {
+    let mut rules = Ruleset::default();
+    rules.add_save(Backend::Nft, case.family, saved.as_bytes())?;
+    let walk = predict(&rules, dialled)?;
+    let mut handles = Handles { lane, known: HashMap::new() };
+    if let Outcome::Undetermined { why, .. } = &walk.outcome {
+        return Ok(Agreement::Undetermined(why.clone()));
+    }
+    let mut said = String::new();
+    for (packet, events) in [(Packet::Syn, 0), (Packet::SynAck, 0), (Packet::Data, 1)] {
+        let Some(predicted) = walk.packets.iter().find(|it| it.packet == packet) else { continue };
+        let trace = match packet {
+            Packet::SynAck => dialled.sent.find(|flow| flow.destination == dialled.source),
+            _ => dialled.received.find(|flow| flow.source == dialled.source),
+        };
+        let Some(trace) = trace else {
+            let _ = writeln!(said, "{packet}: predicted, and not seen by the kernel");
+            continue;
+        };
+        let traced = handles.spots(trace.events_of(events))?;
+        let expected: Vec<_> = predicted.steps.iter().filter(|it| it.effect != Effect::Undetermined).map(spot).collect();
+        if traced != expected {
+            let _ = writeln!(said, "{packet}: predicted {expected:?}\n{packet}: traced    {traced:?}");
+        }
+    }
+    if !fits(&walk, dialled.experience) {
+        let _ = writeln!(said, "predicted {}, and it was {:?}", walk.outcome, dialled.experience);
+    }
+    if said.is_empty() {
+        return Ok(Agreement::Same);
+    }
+    Ok(Agreement::Different(format!("seed {}\n{said}\n{walk}\n\n{}", case.seed, case.text)))
+}
+
+fn predict(rules: &Ruleset, dialled: &Dialled) -> Result<Walk> {
+    let own = if dialled.source.is_ipv4() { "10.99.0.1" } else { "fd99::1" };
+    let destination = std::net::SocketAddr::new(own.parse()?, PORT.parse()?);
+    let mut flow = Flow::new(BRIDGE, dialled.source, destination);
+    flow.port = Some(VETH.to_owned());
+    let world = World::new(&flow, if dialled.source.is_ipv4() { 24 } else { 64 });
+    Ok(rules.connect(&flow, &world))
+}
+
+fn spot(step: &Step) -> Spot {
+    (step.place.table.clone(), step.place.chain.clone(), step.place.rule)
+}
+
+/// Whether an experience is what the outcome leads to.
+fn fits(walk: &Walk, experience: Experience) -> bool {
+    let at = walk.packets.last().map(|it| it.packet);
+    match (&walk.outcome, at) {
+        (Outcome::Open, _) => experience == Experience::Echoed,
+        (Outcome::Dropped(_), Some(Packet::Data)) | (Outcome::Rejected { .. }, Some(Packet::Data)) => {
+            experience == Experience::Connected
+        }
+        // Whoever refuses the host's own answer tells the host.
+        (Outcome::Dropped(_), _) | (Outcome::Rejected { .. }, Some(Packet::SynAck)) => experience == Experience::Silence,
+        (Outcome::Rejected { with, .. }, _) => {
+            // A refusal is a packet that the host sends, and rules for those can drop it.
+            experience == Experience::Silence || told(with).is_some_and(|errno| experience == Experience::Told(errno as i32))
+        }
+        _ => false,
+    }
+}
+
+/// The error number of a socket that is told so (`icmp_err_convert` and `tab_unreach` of the kernel).
+fn told(with: &RejectWith) -> Option<Errno> {
+    Some(match with {
+        RejectWith::TcpReset => Errno::ECONNREFUSED,
+        RejectWith::Icmp(3) => Errno::ECONNREFUSED,
+        RejectWith::Icmp(0 | 9) => Errno::ENETUNREACH,
+        RejectWith::Icmp(1 | 10 | 13) => Errno::EHOSTUNREACH,
+        RejectWith::Icmp(2) => Errno::ENOPROTOOPT,
+        RejectWith::Icmp6(0) => Errno::ENETUNREACH,
+        RejectWith::Icmp6(1 | 5 | 6) => Errno::EACCES,
+        RejectWith::Icmp6(3) => Errno::EHOSTUNREACH,
+        RejectWith::Icmp6(4) => Errno::ECONNREFUSED,
+        _ => return None,
+    })
+}
+
+/// The numbers of rules by chain, asked for once.
+struct Handles<'lane> {
+    lane: &'lane Lane,
+    known: HashMap<(String, String), Vec<u64>>,
+}
+
+impl Handles<'_> {
+    /// The rules that matched and the policies that decided.
+    fn spots<'event>(&mut self, events: impl Iterator<Item = &'event nftrace::Event>) -> Result<Vec<Spot>> {
+        let mut spots = Vec::new();
+        for event in events {
+            let number = match (event.kind, &event.verdict) {
+                (Kind::Policy, _) => None,
+                (_, Verdict::Break) => continue,
+                (Kind::Rule { handle } | Kind::Return { handle: Some(handle) }, _) => Some(self.number(event, handle)?),
+                _ => continue,
+            };
+            spots.push((event.table.clone(), event.chain.clone(), number));
+        }
+        Ok(spots)
+    }
+
+    /// 0 for a rule that nobody knows.
+    fn number(&mut self, event: &nftrace::Event, handle: u64) -> Result<usize> {
+        let key = (event.table.clone(), event.chain.clone());
+        if !self.known.contains_key(&key) {
+            let handles = self.lane.handles(event.family, &event.table, &event.chain)?;
+            self.known.insert(key.clone(), handles);
+        }
+        Ok(self.known[&key].iter().position(|it| *it == handle).map_or(0, |index| index + 1))
+    }
+}

@@ -1,0 +1,152 @@
+//! A host and a sandbox as network namespaces in one host, where rules are loaded and dialled through by the hundred.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use harness::Host;
+use netns::Namespace;
+use nftrace::{Packets, Place, Traces, Tracer};
+use ruleset::Family;
+
+use super::{BRIDGE, PORT, VETH};
+
+/// How long a new lane may take until a dial gets through; measured: 20 ms.
+const READY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The addresses are resolved for good, since rules of IPv6 drop its neighbours' questions too, and an ICMP answer is never
+/// kept back.
+const SCRIPT: &str = r#"
+h=$1 s=$1s
+ip netns add "$h"
+ip netns add "$s"
+ip -n "$h" link add br0 address 02:00:00:00:00:01 type bridge
+ip -n "$h" link add van1 type veth peer name eth0 address 02:00:00:00:00:02 netns "$s"
+ip -n "$h" link set van1 master br0
+for at in "$h lo" "$h van1" "$h br0" "$s lo" "$s eth0"; do
+  ip -n "${at% *}" link set "${at#* }" up
+done
+ip -n "$h" address add 10.99.0.1/24 dev br0
+ip -n "$s" address add 10.99.0.2/24 dev eth0
+ip -n "$h" address add fd99::1/64 dev br0 nodad
+ip -n "$s" address add fd99::2/64 dev eth0 nodad
+for to in 10.99.0.2 fd99::2; do ip -n "$h" neigh replace "$to" lladdr 02:00:00:00:00:02 dev br0 nud permanent; done
+for to in 10.99.0.1 fd99::1; do ip -n "$s" neigh replace "$to" lladdr 02:00:00:00:00:01 dev eth0 nud permanent; done
+nsenter --net=/run/netns/"$h" sysctl -qw net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0
+"#;
+
+/// What is loaded and how it is read again.
+const LOAD: &str = r#"nsenter --net=/run/netns/"$1" sh -ec '"$1"-restore <"$2" && "$1"-save' sh "$2" "$3""#;
+
+/// Two namespaces with a veth pair and a bridge between, and a service that echoes.
+pub(super) struct Lane {
+    name: String,
+    host: Namespace,
+    sandbox: Namespace,
+    received: Tracer,
+    sent: Tracer,
+}
+
+/// What became of a dial for the one who dialled.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Experience {
+    /// A byte came back.
+    Echoed,
+    /// It was connected, and no byte came back.
+    Connected,
+    /// It was refused or told that there is no way, by this error number.
+    Told(i32),
+    /// Nothing came.
+    Silence,
+}
+
+/// A dial, and what the kernel said about the packets.
+pub(super) struct Dialled {
+    pub(super) experience: Experience,
+    pub(super) source: SocketAddr,
+    pub(super) received: Traces,
+    pub(super) sent: Traces,
+}
+
+impl Lane {
+    /// Makes a lane in that host.
+    pub(super) async fn new(host: &Host, name: &str) -> Result<Self> {
+        host.command("sh").args(["-ec", SCRIPT, "sh", name]).run().await?;
+        let open = |name: String| Namespace::open(&host.path(Path::new("/run/netns").join(name)));
+        let (inner, sandbox) = (open(name.to_owned())?, open(format!("{name}s"))?);
+        ensure!(inner.inode() != Namespace::current()?.inode(), "the lane is the machine's own namespace");
+        inner.run(serve)??;
+        let device = Place::Device(VETH.to_owned());
+        let received = inner.run(|| Tracer::at(&device, &[], Packets::All))??;
+        let sent = inner.run(|| Tracer::at(&Place::Sent, &[], Packets::All))??;
+        let mut lane = Self { name: name.to_owned(), host: inner, sandbox, received, sent };
+        let deadline = Instant::now() + READY_DEADLINE;
+        for family in [Family::Ip, Family::Ip6] {
+            while lane.dial(family, Duration::from_millis(100))?.experience != Experience::Echoed {
+                ensure!(Instant::now() < deadline, "{BRIDGE} of {name} does not forward {family:?}");
+            }
+        }
+        Ok(lane)
+    }
+
+    /// Puts rules in the place of those before, and reads them as a capture would.
+    pub(super) async fn load(&self, host: &Host, family: Family, text: &str) -> Result<String> {
+        let file = format!("/run/{}.rules", self.name);
+        std::fs::write(host.path(&file), text).context("write the rules")?;
+        let tool = if family == Family::Ip { "iptables-nft" } else { "ip6tables-nft" };
+        Ok(host.command("sh").args(["-ec", LOAD, "sh", &self.name, tool, &file]).run().await?)
+    }
+
+    /// The numbers of a chain's rules, in their order.
+    pub(super) fn handles(&self, family: nftrace::Family, table: &str, chain: &str) -> Result<Vec<u64>> {
+        Ok(self.host.run(|| nftrace::handles(family, table, chain))??)
+    }
+
+    /// Dials, sends a byte and waits for it, each for so long.
+    pub(super) fn dial(&mut self, family: Family, patience: Duration) -> Result<Dialled> {
+        let address = if family == Family::Ip { "10.99.0.1" } else { "fd99::1" };
+        let address = SocketAddr::new(address.parse()?, PORT.parse()?);
+        // What was left of the dial before.
+        self.received.drain()?;
+        self.sent.drain()?;
+        let experience = self.sandbox.run(|| experience(address, patience))??;
+        let (received, sent) = (self.received.drain()?, self.sent.drain()?);
+        // What repeats itself from an earlier dial is not a SYN.
+        let first = received.iter().filter(|trace| trace.flow().destination == address).last();
+        let source = first.context("no packet of the dial came to the lane's host")?.flow().source;
+        Ok(Dialled { experience, source, received, sent })
+    }
+}
+
+/// Echoes a byte to everybody, until the process ends.
+fn serve() -> Result<()> {
+    let listener = TcpListener::bind(("::", PORT.parse()?))?;
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut byte = [0];
+                let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
+                if (&stream).read_exact(&mut byte).is_ok() {
+                    let _ = (&stream).write_all(&byte);
+                }
+            });
+        }
+    });
+    Ok(())
+}
+
+fn experience(address: SocketAddr, patience: Duration) -> Result<Experience> {
+    let mut stream = match TcpStream::connect_timeout(&address, patience) {
+        Ok(stream) => stream,
+        Err(error) if error.kind() == ErrorKind::TimedOut => return Ok(Experience::Silence),
+        Err(error) => {
+            let number = error.raw_os_error().with_context(|| format!("connect: {error}"))?;
+            return Ok(Experience::Told(number));
+        }
+    };
+    stream.set_read_timeout(Some(patience))?;
+    let echoed = stream.write_all(&[7]).and_then(|()| stream.read_exact(&mut [0]));
+    Ok(if echoed.is_ok() { Experience::Echoed } else { Experience::Connected })
+}

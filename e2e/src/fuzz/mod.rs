@@ -1,0 +1,121 @@
+//! Random rules, and three answers about a dial through them that have to agree: what [`ruleset`] predicts from the rules'
+//! text, what the kernel's trace says, and what the one who dialled saw.
+//!
+//! ```text
+//!  seed ─▶ rules ─▶ iptables-restore ─▶ iptables-save ─▶ Ruleset::connect ─▶ every step of SYN, SYN-ACK and ACK ┐
+//!                         │                                                                                     ├─ equal?
+//!                         └─▶ a real dial ─▶ the kernel's trace of the three, and what the dialler saw ──────────┘
+//! ```
+//!
+//! All is done in one host, in pairs of namespaces of its own (lanes), several at once: a drop takes its time-out.
+
+mod compare;
+mod generate;
+mod lane;
+mod random;
+
+use std::time::Duration;
+
+use anyhow::Result;
+use futures_util::future::try_join_all;
+use harness::Host;
+use ruleset::Family;
+
+pub use compare::Agreement;
+pub use generate::{Case, case};
+pub use lane::Experience;
+use lane::Lane;
+
+/// What is dialled.
+const PORT: &str = "8080";
+
+/// The sandbox's addresses.
+const SANDBOX_V4: &str = "10.99.0.2";
+/// See [`SANDBOX_V4`].
+const SANDBOX_V6: &str = "fd99::2";
+
+/// The bridge that the dial comes through, and its port.
+const BRIDGE: &str = "br0";
+/// See [`BRIDGE`].
+const VETH: &str = "van1";
+
+/// An answer comes within a millisecond, and the first SYN is repeated after 1 s.
+const PATIENCE: Duration = Duration::from_millis(150);
+
+/// For a second try, where the machine may have been too busy for [`PATIENCE`].
+const LONG_PATIENCE: Duration = Duration::from_millis(900);
+
+/// What many cases came to.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Cases where all agree.
+    pub same: usize,
+    /// Why rules alone did not say it, each with how often.
+    pub undetermined: std::collections::BTreeMap<String, usize>,
+    /// What was different, each with its seed and its rules.
+    pub different: Vec<String>,
+    /// Rules that the tool does not take, each with what it says.
+    pub refused: Vec<String>,
+}
+
+/// Tries the cases in `lanes` lanes at once.
+///
+/// # Errors
+/// When a lane cannot be made or nothing be traced.
+pub async fn run(host: &Host, lanes: usize, cases: Vec<Case>) -> Result<Tally> {
+    let mut shares = vec![Vec::new(); lanes];
+    for (index, case) in cases.into_iter().enumerate() {
+        shares[index % lanes].push(case);
+    }
+    let share = async |(index, cases): (usize, Vec<Case>)| -> Result<Tally> {
+        let mut lane = Lane::new(host, &format!("lane{index}")).await?;
+        let mut tally = Tally::default();
+        for case in cases {
+            lane = one(host, lane, case, &mut tally).await?;
+        }
+        Ok(tally)
+    };
+    let tallies = try_join_all(shares.into_iter().enumerate().map(share)).await?;
+    Ok(tallies.into_iter().fold(Tally::default(), Tally::and))
+}
+
+async fn one(host: &Host, lane: Lane, case: Case, tally: &mut Tally) -> Result<Lane> {
+    let mut lane = lane;
+    for patience in [PATIENCE, LONG_PATIENCE] {
+        let saved = match lane.load(host, case.family, &case.text).await {
+            Ok(saved) => saved,
+            Err(error) => {
+                tally.refused.push(format!("seed {}\n{error:#}\n{}", case.seed, case.text));
+                return Ok(lane);
+            }
+        };
+        let task = case.clone();
+        let (back, agreement) = tokio::task::spawn_blocking(move || -> Result<_> {
+            let dialled = lane.dial(task.family, patience)?;
+            let agreement = compare::compare(&lane, &task, &saved, &dialled)?;
+            Ok((lane, agreement))
+        })
+        .await??;
+        lane = back;
+        match agreement {
+            Agreement::Same => tally.same += 1,
+            Agreement::Undetermined(why) => *tally.undetermined.entry(why).or_default() += 1,
+            Agreement::Different(_) if patience == PATIENCE => continue,
+            Agreement::Different(how) => tally.different.push(how),
+        }
+        break;
+    }
+    Ok(lane)
+}
+
+impl Tally {
+    fn and(mut self, other: Self) -> Self {
+        self.same += other.same;
+        for (why, times) in other.undetermined {
+            *self.undetermined.entry(why).or_default() += times;
+        }
+        self.different.extend(other.different);
+        self.refused.extend(other.refused);
+        self
+    }
+}

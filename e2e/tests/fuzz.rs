@@ -1,0 +1,47 @@
+//! Random rules: prediction, the kernel's trace and the dialler's experience agree.
+
+use std::time::{Instant, SystemTime};
+
+use anyhow::{Context, Result};
+use e2e::fuzz::{self, Case, Tally};
+use harness::Host;
+
+/// Dials that wait for a time-out keep no core busy.
+const LANES: usize = 8;
+
+/// Names the first seed instead of the clock.
+const SEED: &str = "OPENSHELL_FUZZ_SEED";
+
+async fn agree(cases: Vec<Case>) -> Result<Tally> {
+    let host = Host::builder().start().await?;
+    let (start, number) = (Instant::now(), cases.len());
+    let tally = fuzz::run(&host, LANES, cases).await?;
+    let rate = number as f64 / start.elapsed().as_secs_f64();
+    println!("{} of {number} agree, {rate:.0} a second; {:#?}", tally.same, tally.undetermined);
+    assert!(tally.refused.is_empty(), "{} refused:\n{}", tally.refused.len(), tally.refused.join("\n"));
+    assert!(tally.different.is_empty(), "{} differ:\n{}", tally.different.len(), tally.different.join("\n"));
+    Ok(tally)
+}
+
+fn seeds(number: u64) -> Result<Vec<Case>> {
+    let first = match std::env::var(SEED) {
+        Ok(seed) => seed.parse().with_context(|| format!("{SEED}={seed}"))?,
+        Err(_) => SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs() * 10_000,
+    };
+    println!("{SEED}={first}");
+    Ok((first..first + number).map(fuzz::case).collect())
+}
+
+#[tokio::test]
+async fn three_answers_about_random_rules_agree() -> Result<()> {
+    let tally = agree(seeds(200)?).await?;
+    assert!(tally.same >= 150, "too few are told by the rules alone: {:#?}", tally.undetermined);
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "long"]
+async fn three_answers_about_thousands_of_random_rules_agree() -> Result<()> {
+    agree(seeds(2000)?).await?;
+    Ok(())
+}
