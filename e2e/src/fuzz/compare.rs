@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::fmt::Write;
 
 use anyhow::Result;
-use nix::errno::Errno;
 use nftrace::{Kind, Verdict};
+use nix::errno::Errno;
 use ruleset::{Backend, Effect, Flow, Outcome, Packet, RejectWith, Ruleset, Step, Walk, World};
 
 use super::lane::{Dialled, Experience, Lane};
@@ -46,7 +46,8 @@ pub(super) fn compare(lane: &Lane, case: &Case, saved: &str, dialled: &Dialled) 
             continue;
         };
         let traced = handles.spots(trace.events_of(events))?;
-        let expected: Vec<_> = predicted.steps.iter().filter(|it| it.effect != Effect::Undetermined).map(spot).collect();
+        let expected: Vec<_> =
+            predicted.steps.iter().filter(|it| it.effect != Effect::Undetermined).map(spot).collect();
         if traced != expected {
             let _ = writeln!(said, "{packet}: predicted {expected:?}\n{packet}: traced    {traced:?}");
         }
@@ -75,20 +76,31 @@ fn spot(step: &Step) -> Spot {
 
 /// Whether an experience is what the outcome leads to.
 fn fits(walk: &Walk, experience: Experience) -> bool {
-    let at = walk.packets.last().map(|it| it.packet);
-    match (&walk.outcome, at) {
+    let last = walk.packets.last().map(|it| it.packet);
+    match (&walk.outcome, last) {
         (Outcome::Open, _) => experience == Experience::Echoed,
-        (Outcome::Dropped(_), Some(Packet::Data)) | (Outcome::Rejected { .. }, Some(Packet::Data)) => {
-            experience == Experience::Connected
+        (Outcome::Dropped(_), Some(Packet::Data)) => experience == Experience::Connected,
+        // The connection stands for its kernel by then, so the refusal is a soft error. It waits at the socket, and a
+        // connect that does not block asks there whether it went well.
+        (Outcome::Rejected { with: RejectWith::TcpReset, .. }, Some(Packet::Data)) => {
+            matches!(experience, Experience::Connected)
+                || experience == Experience::Told(Errno::ECONNRESET as i32)
+        }
+        (Outcome::Rejected { with, .. }, Some(Packet::Data)) => {
+            experience == Experience::Connected || is_told(with, experience)
         }
         // Whoever refuses the host's own answer tells the host.
-        (Outcome::Dropped(_), _) | (Outcome::Rejected { .. }, Some(Packet::SynAck)) => experience == Experience::Silence,
-        (Outcome::Rejected { with, .. }, _) => {
-            // A refusal is a packet that the host sends, and rules for those can drop it.
-            experience == Experience::Silence || told(with).is_some_and(|errno| experience == Experience::Told(errno as i32))
+        (Outcome::Dropped(_), _) | (Outcome::Rejected { .. }, Some(Packet::SynAck)) => {
+            experience == Experience::Silence
         }
+        // A refusal is a packet that the host sends, and rules for those can drop it.
+        (Outcome::Rejected { with, .. }, _) => experience == Experience::Silence || is_told(with, experience),
         _ => false,
     }
+}
+
+fn is_told(with: &RejectWith, experience: Experience) -> bool {
+    told(with).is_some_and(|errno| experience == Experience::Told(errno as i32))
 }
 
 /// The error number of a socket that is told so (`icmp_err_convert` and `tab_unreach` of the kernel).
@@ -121,7 +133,9 @@ impl Handles<'_> {
             let number = match (event.kind, &event.verdict) {
                 (Kind::Policy, _) => None,
                 (_, Verdict::Break) => continue,
-                (Kind::Rule { handle } | Kind::Return { handle: Some(handle) }, _) => Some(self.number(event, handle)?),
+                (Kind::Rule { handle } | Kind::Return { handle: Some(handle) }, _) => {
+                    Some(self.number(event, handle)?)
+                }
                 _ => continue,
             };
             spots.push((event.table.clone(), event.chain.clone(), number));

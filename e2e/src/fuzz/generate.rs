@@ -7,8 +7,8 @@ use std::fmt::Write;
 
 use ruleset::Family;
 
+use super::PORT;
 use super::random::Random;
-use super::{PORT, SANDBOX_V4, SANDBOX_V6};
 
 /// Tables with their base chains, in the order in which a packet meets the tables.
 const TABLES: [(&str, &[&str]); 3] = [
@@ -88,9 +88,17 @@ impl Maker {
             } else if self.random.percent(10) {
                 rule += self.random.pick(&[" -p udp", " -p icmp", " ! -p udp", " ! -p tcp"]);
             }
+            // One of a kind: iptables takes no second `-s`, and of two `-m tcp` iptables-nft-save prints one (1.8.11), so
+            // that its text is not what the kernel has.
+            let mut kinds = Vec::new();
             for _ in 0..self.random.below(3) {
-                rule.push(' ');
-                rule += &self.condition(table, chain, tcp);
+                let kind = self.random.below(if tcp { 17 } else { 12 });
+                let sort = if matches!(kind, 13 | 15 | 16) { 12 } else { kind };
+                if !kinds.contains(&sort) {
+                    rule.push(' ');
+                    rule += &self.condition(kind, table, chain);
+                    kinds.push(sort);
+                }
             }
             let target = self.target(table, tcp, callable);
             let _ = writeln!(body, "{rule}{target}");
@@ -101,11 +109,10 @@ impl Maker {
         if self.random.percent(percent) { "! " } else { "" }
     }
 
-    fn condition(&mut self, table: &str, chain: &str, tcp: bool) -> String {
+    fn condition(&mut self, kind: usize, table: &str, chain: &str) -> String {
         let not = self.not(20);
-        let sandbox = if self.family == Family::Ip { SANDBOX_V4 } else { SANDBOX_V6 };
         let random = &mut self.random;
-        match random.below(if tcp { 17 } else { 12 }) {
+        match kind {
             0 => {
                 let nets = match self.family {
                     Family::Ip => ["10.99.0.0/24", "10.99.0.2", "10.99.0.1", "10.0.0.0/8", "192.168.0.0/16"],
@@ -121,26 +128,51 @@ impl Maker {
                 format!("{not}-o {}", random.pick(&["br0", "br+", "eth0", "lo"]))
             }
             1 | 2 => {
-                let states = ["NEW", "ESTABLISHED", "RELATED,ESTABLISHED", "INVALID", "NEW,INVALID", "UNTRACKED"];
+                let states =
+                    ["NEW", "ESTABLISHED", "RELATED,ESTABLISHED", "INVALID", "NEW,INVALID", "UNTRACKED"];
                 format!("-m conntrack {not}--ctstate {}", random.pick(&states))
             }
-            3 => format!("-m mark {not}--mark {}", random.pick(&["0x1", "0x0", "0x1/0x1", "0x2/0x3", "0x10/0xf0"])),
+            3 => format!(
+                "-m mark {not}--mark {}",
+                random.pick(&["0x1", "0x0", "0x1/0x1", "0x2/0x3", "0x10/0xf0"])
+            ),
             4 => {
-                let kinds = ["LOCAL", "UNICAST", "BROADCAST", "MULTICAST", "LOCAL,UNICAST"];
-                format!("-m addrtype {not}{} {}", random.pick(&["--dst-type", "--src-type"]), random.pick(&kinds))
+                // IPv6 has no broadcast, and says so.
+                let last = if self.family == Family::Ip { "BROADCAST" } else { "ANYCAST" };
+                let kinds = ["LOCAL", "UNICAST", last, "MULTICAST", "LOCAL,UNICAST"];
+                format!(
+                    "-m addrtype {not}{} {}",
+                    random.pick(&["--dst-type", "--src-type"]),
+                    random.pick(&kinds)
+                )
             }
-            5 => format!("-m limit --limit {}", random.pick(&["3/min", "10/sec --limit-burst 10", "1/hour --limit-burst 1"])),
+            5 => format!(
+                "-m limit --limit {}",
+                random.pick(&["3/min", "10/sec --limit-burst 10", "1/hour --limit-burst 1"])
+            ),
             6 if self.family == Family::Ip => {
                 format!("-m ttl --ttl-{}", random.pick(&["eq 64", "gt 63", "lt 64", "lt 65", "eq 1"]))
             }
             6 => format!("-m hl --hl-{}", random.pick(&["eq 64", "gt 63", "lt 64", "lt 65", "eq 1"])),
-            7 => format!("-m comment --comment \"{}\"", random.pick(&["a word", "it's", "x; y -j DROP", "-A INPUT"])),
+            7 => format!(
+                "-m comment --comment \"{}\"",
+                random.pick(&["a word", "it's", "x; y -j DROP", "-A INPUT"])
+            ),
             8 => {
-                let (low, high) = if self.family == Family::Ip { ("10.99.0.1", "10.99.0.9") } else { ("fd99::1", "fd99::9") };
+                let (low, high) = if self.family == Family::Ip {
+                    ("10.99.0.1", "10.99.0.9")
+                } else {
+                    ("fd99::1", "fd99::9")
+                };
                 format!("-m iprange {not}{} {low}-{high}", random.pick(&["--src-range", "--dst-range"]))
             }
-            9 => format!("-m pkttype {not}--pkt-type {}", random.pick(&["unicast", "broadcast", "multicast"])),
-            10 => format!("{not}-s {sandbox}"),
+            9 => {
+                format!("-m pkttype {not}--pkt-type {}", random.pick(&["unicast", "broadcast", "multicast"]))
+            }
+            10 => format!(
+                "-m state {not}--state {}",
+                random.pick(&["NEW", "ESTABLISHED", "RELATED,ESTABLISHED"])
+            ),
             11 => format!("-m connmark {not}--mark {}", random.pick(&["0x0", "0x1", "0x1/0x1"])),
             12 | 13 => {
                 let ports = [PORT, "22", "8000:8100", ":8080", "8081:", "1:65535"];
@@ -148,13 +180,24 @@ impl Maker {
             }
             14 => {
                 let ports = ["22,80,8080", "22,80,443", "8000:8100,9000", "1024:65535"];
-                format!("-m multiport {not}{} {}", random.pick(&["--dports", "--sports", "--ports"]), random.pick(&ports))
+                format!(
+                    "-m multiport {not}{} {}",
+                    random.pick(&["--dports", "--sports", "--ports"]),
+                    random.pick(&ports)
+                )
             }
             15 => {
-                let flags = ["--syn", "--tcp-flags SYN,ACK SYN", "--tcp-flags ALL SYN", "--tcp-flags SYN,ACK,FIN,RST RST"];
+                let flags = [
+                    "--syn",
+                    "--tcp-flags SYN,ACK SYN",
+                    "--tcp-flags ALL SYN",
+                    "--tcp-flags SYN,ACK,FIN,RST RST",
+                ];
                 format!("-m tcp {not}{}", random.pick(&flags))
             }
-            _ if table == "filter" || table == "mangle" => format!("-m tcp {not}--sport {}", random.pick(&["1024:65535", PORT, ":1023"])),
+            _ if table == "filter" || table == "mangle" => {
+                format!("-m tcp {not}--sport {}", random.pick(&["1024:65535", PORT, ":1023"]))
+            }
             _ => format!("-m tcp --dport {PORT}"),
         }
     }
@@ -175,7 +218,13 @@ impl Maker {
             13 => " -j CONNMARK --set-xmark 0x1/0x1".to_owned(),
             14 if table == "mangle" && self.family == Family::Ip => " -j TTL --ttl-set 32".to_owned(),
             _ => {
-                let marks = ["--set-xmark 0x1/0xffffffff", "--set-xmark 0x1/0x1", "--or-mark 0x2", "--and-mark 0xfe", "--xor-mark 0x3"];
+                let marks = [
+                    "--set-xmark 0x1/0xffffffff",
+                    "--set-xmark 0x1/0x1",
+                    "--or-mark 0x2",
+                    "--and-mark 0xfe",
+                    "--xor-mark 0x3",
+                ];
                 format!(" -j MARK {}", self.random.pick(&marks))
             }
         }

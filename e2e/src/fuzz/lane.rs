@@ -1,23 +1,26 @@
 //! A host and a sandbox as network namespaces in one host, where rules are loaded and dialled through by the hundred.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use harness::Host;
 use netns::Namespace;
-use nftrace::{Packets, Place, Traces, Tracer};
+use nftrace::{Packets, Place, Tracer, Traces};
 use ruleset::Family;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
+use tokio::time::timeout;
 
-use super::{BRIDGE, PORT, VETH};
+use super::{BRIDGE, PORT, SANDBOX_V4, SANDBOX_V6, VETH};
 
 /// How long a new lane may take until a dial gets through; measured: 20 ms.
 const READY_DEADLINE: Duration = Duration::from_secs(10);
 
-/// The addresses are resolved for good, since rules of IPv6 drop its neighbours' questions too, and an ICMP answer is never
-/// kept back.
+/// The addresses are resolved for good, since rules of IPv6 drop its neighbours' questions too. No ICMP answer is kept back,
+/// and no SYN-ACK is repeated into the next dial.
 const SCRIPT: &str = r#"
 h=$1 s=$1s
 ip netns add "$h"
@@ -34,7 +37,7 @@ ip -n "$h" address add fd99::1/64 dev br0 nodad
 ip -n "$s" address add fd99::2/64 dev eth0 nodad
 for to in 10.99.0.2 fd99::2; do ip -n "$h" neigh replace "$to" lladdr 02:00:00:00:00:02 dev br0 nud permanent; done
 for to in 10.99.0.1 fd99::1; do ip -n "$s" neigh replace "$to" lladdr 02:00:00:00:00:01 dev eth0 nud permanent; done
-nsenter --net=/run/netns/"$h" sysctl -qw net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0
+nsenter --net=/run/netns/"$h" sysctl -qw net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0 net.ipv4.tcp_synack_retries=0
 "#;
 
 /// What is loaded and how it is read again.
@@ -111,12 +114,8 @@ impl Lane {
         // What was left of the dial before.
         self.received.drain()?;
         self.sent.drain()?;
-        let experience = self.sandbox.run(|| experience(address, patience))??;
-        let (received, sent) = (self.received.drain()?, self.sent.drain()?);
-        // What repeats itself from an earlier dial is not a SYN.
-        let first = received.iter().filter(|trace| trace.flow().destination == address).last();
-        let source = first.context("no packet of the dial came to the lane's host")?.flow().source;
-        Ok(Dialled { experience, source, received, sent })
+        let (source, experience) = self.sandbox.block_on(async || experience(address, patience).await)??;
+        Ok(Dialled { experience, source, received: self.received.drain()?, sent: self.sent.drain()? })
     }
 }
 
@@ -137,16 +136,25 @@ fn serve() -> Result<()> {
     Ok(())
 }
 
-fn experience(address: SocketAddr, patience: Duration) -> Result<Experience> {
-    let mut stream = match TcpStream::connect_timeout(&address, patience) {
-        Ok(stream) => stream,
-        Err(error) if error.kind() == ErrorKind::TimedOut => return Ok(Experience::Silence),
-        Err(error) => {
+/// It ends by a reset, so that nothing of it is repeated into the next dial.
+async fn experience(address: SocketAddr, patience: Duration) -> Result<(SocketAddr, Experience)> {
+    let own = if address.is_ipv4() { SANDBOX_V4 } else { SANDBOX_V6 };
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.bind(SocketAddr::new(own.parse()?, 0))?;
+    socket.set_zero_linger()?;
+    let source = socket.local_addr()?;
+    let mut stream = match timeout(patience, socket.connect(address)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
             let number = error.raw_os_error().with_context(|| format!("connect: {error}"))?;
-            return Ok(Experience::Told(number));
+            return Ok((source, Experience::Told(number)));
         }
+        Err(_) => return Ok((source, Experience::Silence)),
     };
-    stream.set_read_timeout(Some(patience))?;
-    let echoed = stream.write_all(&[7]).and_then(|()| stream.read_exact(&mut [0]));
-    Ok(if echoed.is_ok() { Experience::Echoed } else { Experience::Connected })
+    let echo = async {
+        stream.write_all(&[7]).await?;
+        stream.read_exact(&mut [0]).await
+    };
+    let echoed = matches!(timeout(patience, echo).await, Ok(Ok(_)));
+    Ok((source, if echoed { Experience::Echoed } else { Experience::Connected }))
 }

@@ -19,7 +19,6 @@ use std::time::Duration;
 use anyhow::Result;
 use futures_util::future::try_join_all;
 use harness::Host;
-use ruleset::Family;
 
 pub use compare::Agreement;
 pub use generate::{Case, case};
