@@ -11,6 +11,9 @@ use ruleset::{Backend, Effect, Flow, Outcome, Packet, RejectWith, Ruleset, Step,
 use super::lane::{Dialled, Experience, Lane};
 use super::{BRIDGE, Case, PORT, VETH};
 
+/// Targets after which the rules' own prediction is not exact.
+const CHANGES_TTL: [&str; 2] = ["-j TTL", "-j HL"];
+
 /// How the three agree.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Agreement {
@@ -48,11 +51,14 @@ pub(super) fn compare(lane: &Lane, case: &Case, saved: &str, dialled: &Dialled) 
         let traced = handles.spots(trace.events_of(events))?;
         let expected: Vec<_> =
             predicted.steps.iter().filter(|it| it.effect != Effect::Undetermined).map(spot).collect();
-        if traced != expected {
+        // What a changed time to live leads to is followed both ways, and the steps are those of one.
+        if traced != expected && !CHANGES_TTL.iter().any(|it| case.text.contains(it)) {
             let _ = writeln!(said, "{packet}: predicted {expected:?}\n{packet}: traced    {traced:?}");
         }
     }
-    if !fits(&walk, dialled.experience) {
+    // A rate that is exhausted by one packet is no more than that packet's: what comes after it has another fate, and rules
+    // say nothing of how many come.
+    if walk.assumptions.is_empty() && !fits(&walk, dialled.experience) {
         let _ = writeln!(said, "predicted {}, and it was {:?}", walk.outcome, dialled.experience);
     }
     if said.is_empty() {

@@ -79,32 +79,62 @@ pub async fn run(host: &Host, lanes: usize, cases: Vec<Case>) -> Result<Tally> {
 }
 
 async fn one(host: &Host, lane: Lane, case: Case, tally: &mut Tally) -> Result<Lane> {
-    let mut lane = lane;
-    for patience in [PATIENCE, LONG_PATIENCE] {
-        let saved = match lane.load(host, case.family, &case.text).await {
-            Ok(saved) => saved,
-            Err(error) => {
-                tally.refused.push(format!("seed {}\n{error:#}\n{}", case.seed, case.text));
-                return Ok(lane);
-            }
-        };
-        let task = case.clone();
-        let (back, agreement) = tokio::task::spawn_blocking(move || -> Result<_> {
-            let dialled = lane.dial(task.family, patience)?;
-            let agreement = compare::compare(&lane, &task, &saved, &dialled)?;
-            Ok((lane, agreement))
-        })
-        .await??;
-        lane = back;
-        match agreement {
-            Agreement::Same => tally.same += 1,
-            Agreement::Undetermined(why) => *tally.undetermined.entry(why).or_default() += 1,
-            Agreement::Different(_) if patience == PATIENCE => continue,
-            Agreement::Different(how) => tally.different.push(how),
+    let (mut lane, mut answer) = answer(host, lane, &case, PATIENCE).await?;
+    if matches!(answer, Answer::Compared(Agreement::Different(_))) {
+        (lane, answer) = self::answer(host, lane, &case, LONG_PATIENCE).await?;
+    }
+    match answer {
+        Answer::Compared(Agreement::Same) => tally.same += 1,
+        Answer::Compared(Agreement::Undetermined(why)) => *tally.undetermined.entry(why).or_default() += 1,
+        Answer::Compared(Agreement::Different(how)) => {
+            let smaller;
+            (lane, smaller) = shrink(host, lane, case, how).await?;
+            tally.different.push(smaller);
         }
-        break;
+        Answer::Refused(why) => tally.refused.push(format!("seed {}\n{why}\n{}", case.seed, case.text)),
     }
     Ok(lane)
+}
+
+/// What came of one try.
+enum Answer {
+    Compared(Agreement),
+    Refused(String),
+}
+
+async fn answer(host: &Host, mut lane: Lane, case: &Case, patience: Duration) -> Result<(Lane, Answer)> {
+    let saved = match lane.load(host, case.family, &case.text).await {
+        Ok(saved) => saved,
+        Err(error) => return Ok((lane, Answer::Refused(format!("{error:#}")))),
+    };
+    let case = case.clone();
+    let task = move || -> Result<_> {
+        let dialled = lane.dial(case.family, patience)?;
+        let agreement = compare::compare(&lane, &case, &saved, &dialled)?;
+        Ok((lane, Answer::Compared(agreement)))
+    };
+    tokio::task::spawn_blocking(task).await?
+}
+
+/// Leaves rules out, one after the other, as long as the answers still differ: how they differ at the end.
+async fn shrink(host: &Host, mut lane: Lane, mut case: Case, mut how: String) -> Result<(Lane, String)> {
+    let mut at = 0;
+    while at < case.text.lines().count() {
+        let kept = case.text.lines().enumerate().filter(|(line, _)| *line != at);
+        let text = kept.map(|(_, line)| format!("{line}\n")).collect();
+        let smaller = Case { text, ..case.clone() };
+        let is_rule = case.text.lines().nth(at).is_some_and(|line| line.starts_with("-A"));
+        at += 1;
+        if !is_rule {
+            continue;
+        }
+        let answer;
+        (lane, answer) = self::answer(host, lane, &smaller, LONG_PATIENCE).await?;
+        if let Answer::Compared(Agreement::Different(still)) = answer {
+            (case, how, at) = (smaller, still, at - 1);
+        }
+    }
+    Ok((lane, how))
 }
 
 impl Tally {
