@@ -3,7 +3,7 @@
 //! ```text
 //!  iptables-save ─┐                     ┌─► connect(Flow, World) ─► Walk: each packet's steps, the deciding place last
 //!  nft -j        ─┼─► Ruleset ──────────┼─► restore_text, nft_json ─► the same rules, written from typed values only
-//!  ipset save    ─┘  (tables of all     └─► canonical, counted_since ─► what changed, what counted
+//!  ipset save    ─┘  (tables of all     └─► digest_input, counted_since ─► what changed, what counted
 //!                      backends)
 //! ```
 //!
@@ -25,6 +25,7 @@
 //! ```
 
 mod action;
+mod compare;
 mod condition;
 mod error;
 mod evaluate;
@@ -38,6 +39,7 @@ mod print;
 mod save;
 mod walk;
 mod world;
+mod write;
 
 pub use action::{Action, NatTarget, RejectWith, VerdictMap};
 pub use condition::{
@@ -51,5 +53,6 @@ pub use model::{Base, Chain, Counters, Hook, Kind, NamedMap, NamedSet, Part, Pol
 pub use place::{Backend, Family, Place, TableFamily};
 pub use walk::{Assumption, Effect, Outcome, Packet, PacketWalk, Step, Walk};
 pub use world::{Flow, LocalAddress, World};
+pub use write::{ChainPlaces, WrittenJson, WrittenText};
 
 use print::printable;

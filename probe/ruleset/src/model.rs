@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
 use crate::condition::Condition;
-use crate::expression::{Element, Expression};
+use crate::expression::Element;
 use crate::ipset::IpSet;
 use crate::place::{Backend, Family, Place, TableFamily};
 use crate::{ParseError, ipset, nft, save};
@@ -294,16 +294,5 @@ impl Table {
             handle: None,
             text: text.into(),
         }
-    }
-}
-
-impl Rule {
-    /// The expressions that a rule reads, for checks that look at all of them.
-    pub(crate) fn expressions(&self) -> impl Iterator<Item = &Expression> {
-        self.parts.iter().filter_map(|part| match part {
-            Part::Ask(Condition::Compare { left, .. }) => Some(left),
-            Part::Do(Action::VerdictMap { key, .. }) => Some(key),
-            _ => None,
-        })
     }
 }
