@@ -51,3 +51,15 @@ async fn three_answers_about_thousands_of_random_rules_agree() -> Result<()> {
     agree(seeds(2000)?).await?;
     Ok(())
 }
+
+/// What was found once, and whether it is still so.
+#[tokio::test]
+async fn what_was_found_before_is_still_so() -> Result<()> {
+    let host = Host::builder().start().await?;
+    for regression in fuzz::regressions()? {
+        let tally = fuzz::run(&host, 1, vec![regression.case]).await?;
+        assert!(tally.refused.is_empty(), "{}: {}", regression.name, tally.refused.concat());
+        assert_eq!(tally.same == 1, regression.agrees, "{}: {tally:#?}", regression.name);
+    }
+    Ok(())
+}

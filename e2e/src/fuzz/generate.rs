@@ -1,4 +1,4 @@
-//! Random rules, as `iptables-restore` reads them.
+//! Random cases; those of iptables as `iptables-restore` reads them.
 //!
 //! Every match and target is one that a firewall of the field uses. Many rules are made to match the dial, so that long ways
 //! through several chains are the rule and not the exception.
@@ -7,8 +7,8 @@ use std::fmt::Write;
 
 use ruleset::Family;
 
-use super::PORT;
 use super::random::Random;
+use super::{PORT, native};
 
 /// Tables with their base chains, in the order in which a packet meets the tables.
 const TABLES: [(&str, &[&str]); 3] = [
@@ -27,8 +27,19 @@ pub struct Case {
     pub seed: u64,
     /// The dial's IP version.
     pub family: Family,
-    /// For `iptables-restore` or `ip6tables-restore`.
+    /// Who reads the rules.
+    pub tool: Tool,
+    /// For `nft -f`, `iptables-restore` or `ip6tables-restore`.
     pub text: String,
+}
+
+/// A program that puts rules in force.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Tool {
+    /// `iptables-nft`, or `ip6tables-nft` for IPv6.
+    Iptables,
+    /// `nft`.
+    Nft,
 }
 
 /// The same rules for the same seed.
@@ -36,11 +47,14 @@ pub struct Case {
 pub fn case(seed: u64) -> Case {
     let mut random = Random::new(seed);
     let family = if random.percent(65) { Family::Ip } else { Family::Ip6 };
+    if random.percent(40) {
+        return Case { seed, family, tool: Tool::Nft, text: native::tables(&mut random) };
+    }
     let mut maker = Maker { random, family, seed, text: String::new() };
     for (table, bases) in TABLES {
         maker.table(table, bases);
     }
-    Case { seed, family, text: maker.text }
+    Case { seed, family, tool: Tool::Iptables, text: maker.text }
 }
 
 struct Maker {

@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio::time::timeout;
 
+use super::generate::{Case, Tool};
 use super::{BRIDGE, PORT, SANDBOX_V4, SANDBOX_V6, VETH};
 
 /// How long a new lane may take until a dial gets through; measured: 20 ms.
@@ -40,8 +41,15 @@ for to in 10.99.0.1 fd99::1; do ip -n "$s" neigh replace "$to" lladdr 02:00:00:0
 nsenter --net=/run/netns/"$h" sysctl -qw net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0 net.ipv4.tcp_synack_retries=0
 "#;
 
-/// What is loaded and how it is read again.
-const LOAD: &str = r#"nsenter --net=/run/netns/"$1" sh -ec '"$1"-restore <"$2" && "$1"-save' sh "$2" "$3""#;
+/// How rules of iptables are loaded and read again. Those of a case before that was nft's are flushed; a tracer's tables are
+/// its own, and stay.
+const IPTABLES: &str = r#"nsenter --net=/run/netns/"$1" sh -ec '
+test "$3" = keep || nft flush ruleset
+"$1"-restore <"$2"
+"$1"-save' sh "$2" "$3" "$4""#;
+
+/// The same of nft, whose text flushes by itself.
+const NFT: &str = r#"nsenter --net=/run/netns/"$1" sh -ec 'nft -f "$1" && nft -j list ruleset' sh "$2""#;
 
 /// Two namespaces with a veth pair and a bridge between, and a service that echoes.
 pub(super) struct Lane {
@@ -50,6 +58,7 @@ pub(super) struct Lane {
     sandbox: Namespace,
     received: Tracer,
     sent: Tracer,
+    loaded: Option<Tool>,
 }
 
 /// What became of a dial for the one who dialled.
@@ -84,7 +93,7 @@ impl Lane {
         let device = Place::Device(VETH.to_owned());
         let received = inner.run(|| Tracer::at(&device, &[], Packets::All))??;
         let sent = inner.run(|| Tracer::at(&Place::Sent, &[], Packets::All))??;
-        let mut lane = Self { name: name.to_owned(), host: inner, sandbox, received, sent };
+        let mut lane = Self { name: name.to_owned(), host: inner, sandbox, received, sent, loaded: None };
         let deadline = Instant::now() + READY_DEADLINE;
         for family in [Family::Ip, Family::Ip6] {
             while lane.dial(family, Duration::from_millis(100))?.experience != Experience::Echoed {
@@ -95,11 +104,16 @@ impl Lane {
     }
 
     /// Puts rules in the place of those before, and reads them as a capture would.
-    pub(super) async fn load(&self, host: &Host, family: Family, text: &str) -> Result<String> {
+    pub(super) async fn load(&mut self, host: &Host, case: &Case) -> Result<String> {
         let file = format!("/run/{}.rules", self.name);
-        std::fs::write(host.path(&file), text).context("write the rules")?;
-        let tool = if family == Family::Ip { "iptables-nft" } else { "ip6tables-nft" };
-        Ok(host.command("sh").args(["-ec", LOAD, "sh", &self.name, tool, &file]).run().await?)
+        std::fs::write(host.path(&file), &case.text).context("write the rules")?;
+        let keep = if self.loaded.replace(case.tool) == Some(Tool::Nft) { "flush" } else { "keep" };
+        let arguments = match (case.tool, case.family) {
+            (Tool::Nft, _) => vec![NFT, "sh", &self.name, &file],
+            (Tool::Iptables, Family::Ip) => vec![IPTABLES, "sh", &self.name, "iptables-nft", &file, keep],
+            (Tool::Iptables, Family::Ip6) => vec![IPTABLES, "sh", &self.name, "ip6tables-nft", &file, keep],
+        };
+        Ok(host.command("sh").arg("-ec").args(arguments).run().await?)
     }
 
     /// The numbers of a chain's rules, in their order.

@@ -2,7 +2,7 @@
 //! text, what the kernel's trace says, and what the one who dialled saw.
 //!
 //! ```text
-//!  seed ─▶ rules ─▶ iptables-restore ─▶ iptables-save ─▶ Ruleset::connect ─▶ every step of SYN, SYN-ACK and ACK ┐
+//!  seed ─▶ rules ─▶ iptables, nft ─▶ what they list ─────▶ Ruleset::connect ─▶ every step of SYN, SYN-ACK and ACK ┐
 //!                         │                                                                                     ├─ equal?
 //!                         └─▶ a real dial ─▶ the kernel's trace of the three, and what the dialler saw ──────────┘
 //! ```
@@ -12,8 +12,12 @@
 mod compare;
 mod generate;
 mod lane;
+mod native;
 mod random;
+mod regressions;
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -21,9 +25,10 @@ use futures_util::future::try_join_all;
 use harness::Host;
 
 pub use compare::Agreement;
-pub use generate::{Case, case};
+pub use generate::{Case, Tool, case};
 pub use lane::Experience;
 use lane::Lane;
+pub use regressions::{Regression, regressions};
 
 /// What is dialled.
 const PORT: &str = "8080";
@@ -44,13 +49,16 @@ const PATIENCE: Duration = Duration::from_millis(150);
 /// For a second try, where the machine may have been too busy for [`PATIENCE`].
 const LONG_PATIENCE: Duration = Duration::from_millis(900);
 
+/// How many lanes there have been: a host has no two of one name.
+static LANES: AtomicU32 = AtomicU32::new(0);
+
 /// What many cases came to.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     /// Cases where all agree.
     pub same: usize,
     /// Why rules alone did not say it, each with how often.
-    pub undetermined: std::collections::BTreeMap<String, usize>,
+    pub undetermined: BTreeMap<String, usize>,
     /// What was different, each with its seed and its rules.
     pub different: Vec<String>,
     /// Rules that the tool does not take, each with what it says.
@@ -66,15 +74,16 @@ pub async fn run(host: &Host, lanes: usize, cases: Vec<Case>) -> Result<Tally> {
     for (index, case) in cases.into_iter().enumerate() {
         shares[index % lanes].push(case);
     }
-    let share = async |(index, cases): (usize, Vec<Case>)| -> Result<Tally> {
-        let mut lane = Lane::new(host, &format!("lane{index}")).await?;
+    let share = async |cases: Vec<Case>| -> Result<Tally> {
+        let name = format!("lane{}", LANES.fetch_add(1, Ordering::Relaxed));
+        let mut lane = Lane::new(host, &name).await?;
         let mut tally = Tally::default();
         for case in cases {
             lane = one(host, lane, case, &mut tally).await?;
         }
         Ok(tally)
     };
-    let tallies = try_join_all(shares.into_iter().enumerate().map(share)).await?;
+    let tallies = try_join_all(shares.into_iter().map(share)).await?;
     Ok(tallies.into_iter().fold(Tally::default(), Tally::and))
 }
 
@@ -103,7 +112,7 @@ enum Answer {
 }
 
 async fn answer(host: &Host, mut lane: Lane, case: &Case, patience: Duration) -> Result<(Lane, Answer)> {
-    let saved = match lane.load(host, case.family, &case.text).await {
+    let saved = match lane.load(host, case).await {
         Ok(saved) => saved,
         Err(error) => return Ok((lane, Answer::Refused(format!("{error:#}")))),
     };
@@ -123,7 +132,10 @@ async fn shrink(host: &Host, mut lane: Lane, mut case: Case, mut how: String) ->
         let kept = case.text.lines().enumerate().filter(|(line, _)| *line != at);
         let text = kept.map(|(_, line)| format!("{line}\n")).collect();
         let smaller = Case { text, ..case.clone() };
-        let is_rule = case.text.lines().nth(at).is_some_and(|line| line.starts_with("-A"));
+        // In iptables' text, and in nft's.
+        let is_rule =
+            |line: &str| line.starts_with("-A") || (line.starts_with("    ") && !line.contains("type"));
+        let is_rule = case.text.lines().nth(at).is_some_and(is_rule);
         at += 1;
         if !is_rule {
             continue;
