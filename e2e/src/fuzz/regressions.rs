@@ -8,7 +8,7 @@ use ruleset::Family;
 
 use super::generate::{Case, Tool};
 
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 8] = [
     ("changed-ttl", include_str!("regressions/changed-ttl.rules")),
     ("mark-of-no-connection", include_str!("regressions/mark-of-no-connection.rules")),
     ("rate-of-a-drop", include_str!("regressions/rate-of-a-drop.rules")),
@@ -16,6 +16,7 @@ const FILES: [(&str, &str); 7] = [
     ("refused-acknowledgement", include_str!("regressions/refused-acknowledgement.rules")),
     ("refused-for-both-versions", include_str!("regressions/refused-for-both-versions.rules")),
     ("two-tcp-matches", include_str!("regressions/two-tcp-matches.rules")),
+    ("unmade-chain", include_str!("regressions/unmade-chain.rules")),
 ];
 
 /// A case and what has to come of it.

@@ -79,3 +79,65 @@ fn since(now: Counters, before: Option<Counters>) -> Option<Counters> {
         bytes: now.bytes.checked_sub(before.bytes)?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Family;
+
+    fn rules(text: &str) -> Ruleset {
+        let mut rules = Ruleset::default();
+        rules.add_save(Backend::Nft, Family::Ip, text.as_bytes()).unwrap();
+        rules
+    }
+
+    const BEFORE: &str =
+        "*filter\n:INPUT DROP [1:60]\n:own - [0:0]\n[5:300] -A INPUT -j own\n[2:100] -A own -j LOG\nCOMMIT\n";
+
+    #[test]
+    fn what_counted_is_told_by_place() {
+        let now = rules(&BEFORE.replace("[1:60]", "[4:240]").replace("[5:300]", "[8:480]"));
+        let counted = now.counted_since(&rules(BEFORE));
+        let told: Vec<_> = counted
+            .iter()
+            .map(|(place, since)| (place.to_string(), since.map(|since| (since.packets, since.bytes))))
+            .collect();
+        let expected = [
+            ("ip filter INPUT policy DROP".to_owned(), Some((3, 180))),
+            ("ip filter INPUT rule 1: -j own".to_owned(), Some((3, 180))),
+            ("ip filter own rule 1: -j LOG".to_owned(), Some((0, 0))),
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_changed_chain_or_a_counter_that_began_anew_tells_nothing() {
+        let changed = rules(&BEFORE.replace("-A own -j LOG", "-A own -j DROP")).counted_since(&rules(BEFORE));
+        assert_eq!(changed.values().filter(|since| since.is_none()).count(), 1);
+        let anew = rules(&BEFORE.replace("[5:300]", "[1:60]")).counted_since(&rules(BEFORE));
+        assert_eq!(anew.values().filter(|since| since.is_none()).count(), 1);
+        let policy = rules(&BEFORE.replace("INPUT DROP", "INPUT ACCEPT")).counted_since(&rules(BEFORE));
+        assert_eq!(policy.values().filter(|since| since.is_none()).count(), 2);
+    }
+
+    #[test]
+    fn counters_are_not_part_of_the_digest_and_rules_are() {
+        let before = rules(BEFORE).digest_input();
+        assert_eq!(
+            before,
+            rules(&BEFORE.replace("[5:300]", "[6:360]").replace("[1:60]", "[2:120]")).digest_input()
+        );
+        assert_ne!(before, rules(&BEFORE.replace("-j LOG", "-j LOG --log-prefix x")).digest_input());
+        assert_ne!(before, rules(&BEFORE.replace("INPUT DROP", "INPUT ACCEPT")).digest_input());
+    }
+
+    #[test]
+    fn a_ruleset_can_be_kept_as_json() {
+        let mut kept = rules(BEFORE);
+        let v6 = b"*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -s fd00:1:2:3::/64 -m mark --mark 0x1/0x3 -j DROP\nCOMMIT\n";
+        kept.add_save(Backend::Legacy, Family::Ip6, v6).unwrap();
+        let value = serde_json::to_value(&kept).unwrap();
+        assert_eq!(serde_json::from_value::<Ruleset>(value).unwrap(), kept);
+        assert_eq!(serde_json::from_slice::<Ruleset>(&serde_json::to_vec(&kept).unwrap()).unwrap(), kept);
+    }
+}

@@ -42,3 +42,6 @@ impl Ruleset {
         Walk { packets, outcome, assumptions: state.assumptions }
     }
 }
+
+#[cfg(test)]
+mod tests;

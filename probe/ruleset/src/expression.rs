@@ -50,6 +50,10 @@ pub enum Field {
     IcmpType,
     /// The type of an ICMPv6 message.
     Icmp6Type,
+    /// The type of an IPv6 routing header, which no packet here has.
+    RoutingType,
+    /// Something of a header that no packet here has.
+    OtherHeader,
     /// Name of the interface that received the packet; empty where there is none.
     InputName,
     /// Name of the interface that is to send it.
@@ -89,7 +93,10 @@ impl Field {
             Self::Ip4Source | Self::Ip4Destination => DataKind::Ip4,
             Self::Ip6Source | Self::Ip6Destination => DataKind::Ip6,
             Self::Ip4Protocol | Self::L4Protocol | Self::Ip6NextHeader => DataKind::Protocol,
-            Self::Ip4Length | Self::Ip4Ttl | Self::Ip6HopLimit | Self::Length => DataKind::Number,
+            Self::Ip4Length | Self::Ip4Ttl | Self::Ip6HopLimit | Self::Length | Self::RoutingType => {
+                DataKind::Number
+            }
+            Self::OtherHeader => DataKind::Other,
             Self::NfProto => DataKind::NfProto,
             Self::EtherType => DataKind::EtherType,
             Self::TcpSource
@@ -169,11 +176,11 @@ pub enum Expression {
     /// One property.
     Field(Field),
     /// Some bits of one.
-    And(Box<Expression>, u128),
+    And(Box<Expression>, #[serde(with = "crate::wide")] u128),
     /// One with bits set.
-    Or(Box<Expression>, u128),
+    Or(Box<Expression>, #[serde(with = "crate::wide")] u128),
     /// One with bits turned.
-    Xor(Box<Expression>, u128),
+    Xor(Box<Expression>, #[serde(with = "crate::wide")] u128),
     /// Several, one after another.
     Concat(Vec<Expression>),
     /// A value that no packet changes.
@@ -210,7 +217,7 @@ impl Expression {
 #[serde(rename_all = "snake_case")]
 pub enum Datum {
     /// A number.
-    Number(u128),
+    Number(#[serde(with = "crate::wide")] u128),
     /// A name.
     Name(String),
     /// Several, one after another.
@@ -226,10 +233,11 @@ pub enum Element {
     /// One value.
     One(Datum),
     /// All numbers from the first to the second.
-    Range(u128, u128),
+    Range(#[serde(with = "crate::wide")] u128, #[serde(with = "crate::wide")] u128),
     /// An address and the number of bits that count; `bits` is the width of the kind.
     Prefix {
         /// The address.
+        #[serde(with = "crate::wide")]
         base: u128,
         /// How many of its bits count.
         length: u8,

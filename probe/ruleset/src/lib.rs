@@ -38,6 +38,7 @@ mod place;
 mod print;
 mod save;
 mod walk;
+mod wide;
 mod world;
 mod write;
 

@@ -19,8 +19,8 @@ use crate::world::{Flow, World};
 const TRIED: usize = 6;
 /// How deep chains may call each other. The kernel refuses loops, a text may have them.
 const DEEPEST: usize = 512;
-/// How many rules one base chain may ask.
-const MOST_RULES: usize = 2_000_000;
+/// How many calls of chains one base chain may lead to.
+const MOST_CALLS: usize = 20_000;
 
 /// What does not change while packets pass.
 pub(super) struct Scene<'a> {
@@ -106,7 +106,7 @@ impl<'a> Run<'a, '_> {
         let rules: &'a Ruleset = self.scene.rules;
         let table = &rules.tables[self.table];
         let mut stack = vec![(base, 0)];
-        let mut budget = MOST_RULES;
+        let mut calls = 0;
         while let Some((chain_at, rule_at)) = stack.last_mut() {
             let chain = &table.chains[*chain_at];
             let Some(rule) = chain.rules.get(*rule_at) else {
@@ -116,8 +116,8 @@ impl<'a> Run<'a, '_> {
             let id = (self.table, *chain_at, *rule_at, 0);
             *rule_at += 1;
             let next = self.rule(id, rule);
-            budget -= 1;
-            let endless = stack.len() > DEEPEST || budget == 0;
+            calls += usize::from(matches!(next, Next::Call(_) | Next::Replace(_)));
+            let endless = stack.len() > DEEPEST || calls > MOST_CALLS;
             match next {
                 Next::Rule => {}
                 Next::Call(chain) if !endless => stack.push((chain, 0)),

@@ -165,7 +165,12 @@ impl Run<'_, '_> {
                 Packet::SynAck => 0x12,
                 Packet::Data => 0x10,
             }),
-            Field::UdpSource | Field::UdpDestination | Field::IcmpType | Field::Icmp6Type => Reading::Missing,
+            Field::UdpSource
+            | Field::UdpDestination
+            | Field::IcmpType
+            | Field::Icmp6Type
+            | Field::RoutingType
+            | Field::OtherHeader => Reading::Missing,
             Field::InputName | Field::InputIndex => interface(&self.spot.input),
             Field::OutputName | Field::OutputIndex => interface(&self.spot.output),
             Field::InputBridge => self.bridge(&self.spot.input),

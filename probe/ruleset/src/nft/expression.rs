@@ -69,8 +69,11 @@ fn payload(protocol: &str, field: &str) -> Option<Field> {
         ("udp" | "sctp" | "dccp" | "udplite", "dport") => Field::UdpDestination,
         ("th", "sport") => Field::TransportSource,
         ("th", "dport") => Field::TransportDestination,
-        ("icmp", _) => Field::IcmpType,
-        ("icmpv6", _) => Field::Icmp6Type,
+        ("icmp", "type") => Field::IcmpType,
+        ("icmpv6", "type") => Field::Icmp6Type,
+        ("icmp" | "icmpv6" | "igmp" | "ah" | "esp" | "comp" | "udp" | "udplite" | "sctp" | "dccp", _) => {
+            Field::OtherHeader
+        }
         ("ether", "type") => Field::EtherType,
         _ => return None,
     })
@@ -154,6 +157,8 @@ fn compared(body: &Value) -> Option<Condition> {
         false if right.is_array() || right.get("|").is_some() => {
             vec![Element::One(Datum::Number(value::number(*kinds.first()?, right)?))]
         }
+        // What no packet here has is asked for in vain, whatever the value.
+        _ if matches!(left, Expression::Field(Field::OtherHeader)) => Vec::new(),
         _ => value::elements(&kinds, right)?,
     };
     // The status has bits that are not kept track of here.

@@ -141,8 +141,8 @@ fn named(kind: DataKind, word: &str) -> Option<u128> {
             "missing" => 0,
             _ => return None,
         },
-        // No TCP packet has a type of ICMP: which one is asked for makes no difference.
-        DataKind::Icmp | DataKind::Icmp6 => 0,
+        DataKind::Icmp => names::icmp(word)?.into(),
+        DataKind::Icmp6 => names::icmp6(word)?.into(),
         DataKind::Port | DataKind::Mark | DataKind::Number | DataKind::Interface | DataKind::Other => {
             return None;
         }

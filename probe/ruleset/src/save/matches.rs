@@ -18,6 +18,11 @@ pub(super) fn parse(family: Family, name: &str, options: &[Opt]) -> Option<Vec<C
         "udp" => each(options, |option| ports(option, Field::UdpSource, Field::UdpDestination)),
         "icmp" => each(options, |option| icmp(option, "--icmp-type", Field::IcmpType)),
         "icmp6" => each(options, |option| icmp(option, "--icmpv6-type", Field::Icmp6Type)),
+        "rt" => routing(options),
+        // No packet here has such a header.
+        "frag" | "hbh" | "dst" | "mh" | "ah" | "esp" => {
+            Some(vec![compare(Field::OtherHeader, false, Vec::new())])
+        }
         "multiport" => each(options, multiport),
         "conntrack" => connection::conntrack(family, options),
         "state" => connection::state(options),
@@ -103,6 +108,17 @@ fn icmp(option: &Opt, key: &str, field: Field) -> Option<Condition> {
     let word = option.one().filter(|_| option.key == key)?;
     let number = word.split('/').next()?.parse::<u8>().ok();
     Some(compare(field, option.negated, vec![number.map_or(Element::Any, |number| one(number.into()))]))
+}
+
+/// `rt --rt-type 0`: the type says enough, because there is no routing header.
+fn routing(options: &[Opt]) -> Option<Vec<Condition>> {
+    match options {
+        [option] if option.key == "--rt-type" && !option.negated => {
+            let number: u8 = option.one()?.parse().ok()?;
+            Some(vec![compare(Field::RoutingType, false, vec![one(number.into())])])
+        }
+        _ => Some(vec![compare(Field::OtherHeader, false, Vec::new())]),
+    }
 }
 
 fn mark(option: &Opt, field: Field) -> Option<Condition> {

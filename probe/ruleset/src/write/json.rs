@@ -15,7 +15,7 @@ impl Ruleset {
         let (mut not_written, mut chains) = (Vec::new(), Vec::new());
         let (mut heads, mut rules) = (Vec::new(), Vec::new());
         for table in self.tables.iter().filter(|table| table.backend == Backend::Native) {
-            let Some(table_name) = name::identifier(&table.name) else {
+            let Some(table_name) = name::nft_identifier(&table.name) else {
                 not_written.extend(places(table));
                 continue;
             };
@@ -82,7 +82,7 @@ fn head(table: &Table, chain: &Chain) -> Option<Value> {
     let mut head = json!({
         "family": table.family.name(),
         "table": table.name,
-        "name": name::identifier(&chain.name)?,
+        "name": name::nft_identifier(&chain.name)?,
     });
     if let Some(base) = &chain.base {
         head["type"] = base.kind.name().into();

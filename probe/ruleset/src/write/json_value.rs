@@ -22,7 +22,12 @@ pub(super) fn rule(table: &Table, rule: &Rule) -> Option<Vec<Value>> {
         })
         .collect();
     // What is written as nothing is marked by null.
-    Some(statements?.into_iter().filter(|statement| !statement.is_null()).collect())
+    let mut statements: Vec<_> = statements?.into_iter().filter(|statement| !statement.is_null()).collect();
+    if statements.is_empty() {
+        // nft takes no rule without a statement, and without the rule the others would have other numbers.
+        statements.push(json!({"counter": {"packets": 0, "bytes": 0}}));
+    }
+    Some(statements)
 }
 
 /// A named set.
@@ -52,7 +57,7 @@ fn named(table: &Table, name: &str, kinds: &[DataKind], interval: bool) -> Optio
     let kinds: Vec<&str> = kinds.iter().map(|kind| kind_name(*kind)).collect::<Option<_>>()?;
     let kinds: Value = if let [one] = kinds.as_slice() { (*one).into() } else { kinds.into() };
     let mut written = json!({
-        "family": table.family.name(), "table": table.name, "name": name::identifier(name)?, "type": kinds,
+        "family": table.family.name(), "table": table.name, "name": name::nft_identifier(name)?, "type": kinds,
     });
     if interval {
         written["flags"] = json!(["interval"]);
@@ -120,7 +125,7 @@ fn compare(table: &Table, left: &Expression, operator: Operator, right: &Right) 
     let right = match right {
         Right::Set(name) => {
             let written = table.sets.get(name).and_then(|named| set(table, name, named));
-            written.and_then(|_| name::identifier(name)).map(|name| json!(format!("@{name}")))?
+            written.and_then(|_| name::nft_identifier(name)).map(|name| json!(format!("@{name}")))?
         }
         Right::Elements(elements) => match elements.as_slice() {
             [Element::Any] => return Some(Value::Null),
@@ -217,11 +222,14 @@ fn number(kind: DataKind, number: u128) -> Option<Value> {
             AddressKind::of_name(name).map(|kind| json!(kind.name()))
         }
         DataKind::Presence => Some(json!(number != 0)),
-        // Which type was asked for is not kept.
-        DataKind::Icmp | DataKind::Icmp6 | DataKind::Interface | DataKind::Other => None,
-        DataKind::Port | DataKind::Protocol | DataKind::Mark | DataKind::TcpFlags | DataKind::Number => {
-            plain()
-        }
+        DataKind::Interface | DataKind::Other => None,
+        DataKind::Icmp
+        | DataKind::Icmp6
+        | DataKind::Port
+        | DataKind::Protocol
+        | DataKind::Mark
+        | DataKind::TcpFlags
+        | DataKind::Number => plain(),
     }
 }
 
@@ -283,14 +291,16 @@ fn field(field: Field) -> Option<Value> {
         Field::FibSourceType => fib("type", &["saddr"]),
         Field::FibDestinationType => fib("type", &["daddr"]),
         Field::FibSourceOutput => fib("oif", &["saddr", "iif"]),
-        Field::IcmpType | Field::Icmp6Type => return None,
+        Field::IcmpType => payload("icmp", "type"),
+        Field::Icmp6Type => payload("icmpv6", "type"),
+        Field::RoutingType | Field::OtherHeader => return None,
     })
 }
 
 fn act(table: &Table, action: &Action) -> Option<Value> {
     let chain = |target: &str| {
         let there = table.chains.iter().any(|chain| chain.name == target);
-        name::identifier(target).filter(|_| there).map(str::to_owned)
+        name::nft_identifier(target).filter(|_| there).map(str::to_owned)
     };
     Some(match action {
         Action::Accept => json!({"accept": null}),

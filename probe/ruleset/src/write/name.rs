@@ -1,10 +1,16 @@
 //! Names that may be written.
 
-/// A chain, set or table: letters, digits and `_ . -`, beginning with a letter or `_`; at most what iptables allows.
+/// A chain or set of iptables: letters, digits and `_ . -`, beginning with a letter or `_`.
 pub(super) fn identifier(name: &str) -> Option<&str> {
+    // `XT_EXTENSION_MAXNAMELEN` less one for chains; sets may have three more.
+    nft_identifier(name).filter(|name| name.len() <= 31)
+}
+
+/// The same for nft, which allows longer ones.
+pub(super) fn nft_identifier(name: &str) -> Option<&str> {
     let begins = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
     let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
-    (begins && plain && name.len() <= 31).then_some(name)
+    (begins && plain && name.len() <= 127).then_some(name)
 }
 
 /// An interface, of the characters that they have in practice.
@@ -20,7 +26,7 @@ mod tests {
 
     #[test]
     fn what_could_be_read_as_something_else_is_no_name() {
-        for name in ["", "-j", "a b", "a\nb", "a;b", "é", "a\"", "a{", "!a", "a/../b", &"a".repeat(40)] {
+        for name in ["", "-j", "a b", "a\nb", "a;b", "é", "a\"", "a{", "!a", "a/../b", &"a".repeat(200)] {
             assert_eq!(identifier(name), None, "{name:?}");
             assert_eq!(interface(name), None, "{name:?}");
         }

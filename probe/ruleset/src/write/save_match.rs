@@ -141,6 +141,9 @@ fn compare(
             let kind = number(element)?.to_string();
             Some(matching("icmp6", negated, &["--icmpv6-type", &kind]))
         }
+        (Field::RoutingType, [element]) => {
+            Some(matching("rt", negated, &["--rt-type", &number(element)?.to_string()]))
+        }
         (Field::Length, [element]) => Some(matching("length", negated, &["--length", &ports(element)?])),
         (Field::Ip4Ttl | Field::Ip6HopLimit, _) => hops(left, operator, elements),
         (Field::PacketType, [element]) => {
