@@ -1,6 +1,9 @@
 //! Random rules: prediction, the kernel's trace and the dialler's experience agree.
 
-#![allow(clippy::print_stdout, reason = "the seed, which a failure is made again from, and what was measured")]
+#![allow(
+    clippy::print_stdout,
+    reason = "the seed, which a failure is made again from, and what was measured"
+)]
 
 use std::time::{Instant, SystemTime};
 

@@ -35,6 +35,7 @@ pub(super) fn compare(lane: &Lane, case: &Case, saved: &str, dialled: &Dialled) 
         Tool::Iptables => rules.add_save(Backend::Nft, case.family, saved.as_bytes())?,
         Tool::Nft => rules.add_nft_json(saved.as_bytes())?,
     }
+    rules.add_ipsets(lane.ipsets.as_bytes())?;
     let walk = predict(&rules, dialled)?;
     let mut handles = Handles { lane, known: HashMap::new() };
     if let Outcome::Undetermined { why, .. } = &walk.outcome {

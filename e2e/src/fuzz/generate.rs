@@ -17,6 +17,11 @@ const TABLES: [(&str, &[&str]); 3] = [
     ("filter", &["INPUT", "OUTPUT"]),
 ];
 
+/// How many kinds of conditions there are for any packet, and how many more for TCP.
+const KINDS: usize = 15;
+/// See [`KINDS`].
+const TCP_KINDS: usize = 5;
+
 /// Chains that rules call. A chain calls later ones only.
 const CHAINS: [&str; 4] = ["one", "two", "three", "four"];
 
@@ -106,8 +111,8 @@ impl Maker {
             // that its text is not what the kernel has.
             let mut kinds = Vec::new();
             for _ in 0..self.random.below(3) {
-                let kind = self.random.below(if tcp { 17 } else { 12 });
-                let sort = if matches!(kind, 13 | 15 | 16) { 12 } else { kind };
+                let kind = self.random.below(KINDS + if tcp { TCP_KINDS } else { 0 });
+                let sort = if matches!(kind, 16 | 18 | 19) { 15 } else { kind };
                 if !kinds.contains(&sort) {
                     rule.push(' ');
                     rule += &self.condition(kind, table, chain);
@@ -125,7 +130,7 @@ impl Maker {
 
     fn condition(&mut self, kind: usize, table: &str, chain: &str) -> String {
         let not = self.not(20);
-        let random = &mut self.random;
+        let (seed, random) = (self.seed, &mut self.random);
         match kind {
             0 => {
                 let nets = match self.family {
@@ -188,11 +193,33 @@ impl Maker {
                 random.pick(&["NEW", "ESTABLISHED", "RELATED,ESTABLISHED"])
             ),
             11 => format!("-m connmark {not}--mark {}", random.pick(&["0x0", "0x1", "0x1/0x1"])),
-            12 | 13 => {
+            // Names of their own: what is remembered of an earlier case is none of this one's.
+            12 => {
+                let (name, deed) = (
+                    seed & 0xffff,
+                    random.pick(&["--set", "--rcheck", "--update --seconds 60 --hitcount 2"]),
+                );
+                format!("-m recent {not}{deed} --name r{name:x} {}", random.pick(&["--rsource", "--rdest"]))
+            }
+            13 => {
+                let (name, rate) =
+                    (seed & 0xffff, random.pick(&["--hashlimit-upto 50/sec", "--hashlimit-above 50/sec"]));
+                format!(
+                    "-m hashlimit {rate} --hashlimit-burst 50 --hashlimit-mode srcip --hashlimit-name h{name:x}"
+                )
+            }
+            14 => {
+                let last = if self.family == Family::Ip { "" } else { "6" };
+                let set = random.pick(&["hosts", "near", "pairs"]);
+                let sides =
+                    if set == "pairs" { ["src,dst", "dst,dst", "src,src"] } else { ["src", "dst", "src"] };
+                format!("-m set {not}--match-set {set}{last} {}", random.pick(&sides))
+            }
+            15 | 16 => {
                 let ports = [PORT, "22", "8000:8100", ":8080", "8081:", "1:65535"];
                 format!("-m tcp {not}--dport {}", random.pick(&ports))
             }
-            14 => {
+            17 => {
                 let ports = ["22,80,8080", "22,80,443", "8000:8100,9000", "1024:65535"];
                 format!(
                     "-m multiport {not}{} {}",
@@ -200,7 +227,7 @@ impl Maker {
                     random.pick(&ports)
                 )
             }
-            15 => {
+            18 => {
                 let flags = [
                     "--syn",
                     "--tcp-flags SYN,ACK SYN",

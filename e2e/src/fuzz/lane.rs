@@ -38,6 +38,21 @@ ip -n "$h" address add fd99::1/64 dev br0 nodad
 ip -n "$s" address add fd99::2/64 dev eth0 nodad
 for to in 10.99.0.2 fd99::2; do ip -n "$h" neigh replace "$to" lladdr 02:00:00:00:00:02 dev br0 nud permanent; done
 for to in 10.99.0.1 fd99::1; do ip -n "$s" neigh replace "$to" lladdr 02:00:00:00:00:01 dev eth0 nud permanent; done
+nsenter --net=/run/netns/"$h" ipset restore <<SETS
+create hosts hash:net
+add hosts 10.99.0.0/29
+add hosts 10.99.0.2/32 nomatch
+create near hash:ip
+add near 10.99.0.2
+create pairs hash:ip,port
+add pairs 10.99.0.1,tcp:8080
+create hosts6 hash:net family inet6
+add hosts6 fd99::/120
+create near6 hash:ip family inet6
+add near6 fd99::2
+create pairs6 hash:ip,port family inet6
+add pairs6 fd99::1,tcp:8080
+SETS
 nsenter --net=/run/netns/"$h" sysctl -qw net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0 net.ipv4.tcp_synack_retries=0
 "#;
 
@@ -56,6 +71,8 @@ pub(super) struct Lane {
     name: String,
     host: Namespace,
     sandbox: Namespace,
+    /// What `ipset save` printed of the lane's sets, which no case changes.
+    pub(super) ipsets: String,
     received: Tracer,
     sent: Tracer,
     loaded: Option<Tool>,
@@ -86,6 +103,8 @@ impl Lane {
     /// Makes a lane in that host.
     pub(super) async fn new(host: &Host, name: &str) -> Result<Self> {
         host.command("sh").args(["-ec", SCRIPT, "sh", name]).run().await?;
+        let path = format!("--net=/run/netns/{name}");
+        let ipsets = host.command("nsenter").args([&path, "ipset", "save"]).run().await?;
         let open = |name: String| Namespace::open(&host.path(Path::new("/run/netns").join(name)));
         let (inner, sandbox) = (open(name.to_owned())?, open(format!("{name}s"))?);
         ensure!(inner.inode() != Namespace::current()?.inode(), "the lane is the machine's own namespace");
@@ -93,7 +112,8 @@ impl Lane {
         let device = Place::Device(VETH.to_owned());
         let received = inner.run(|| Tracer::at(&device, &[], Packets::All))??;
         let sent = inner.run(|| Tracer::at(&Place::Sent, &[], Packets::All))??;
-        let mut lane = Self { name: name.to_owned(), host: inner, sandbox, received, sent, loaded: None };
+        let mut lane =
+            Self { name: name.to_owned(), host: inner, sandbox, ipsets, received, sent, loaded: None };
         let deadline = Instant::now() + READY_DEADLINE;
         for family in [Family::Ip, Family::Ip6] {
             while lane.dial(family, Duration::from_millis(100))?.experience != Experience::Echoed {
