@@ -124,7 +124,7 @@ fn table(random: &mut Random, name: &str, text: &mut String) {
 }
 
 fn rules(random: &mut Random, callable: &[&str], tracked_later: bool, text: &mut String) {
-    for _ in 0..random.below(6) {
+    for _ in 0..random.below(14) {
         let mut words: Vec<String> = Vec::new();
         for _ in 0..random.below(3) {
             let next = random.pick(&CONDITIONS);
@@ -165,14 +165,14 @@ fn conflict(one: &str, other: &str) -> bool {
 }
 
 fn end(random: &mut Random, callable: &[&str], may_untrack: bool, words: &[String]) -> String {
-    if !callable.is_empty() && random.percent(30) {
+    if !callable.is_empty() && random.percent(20) {
         return format!("{} {}", random.pick(&["jump", "jump", "goto"]), random.pick(callable));
     }
     let to = if callable.is_empty() { "drop".to_owned() } else { format!("jump {}", random.pick(callable)) };
     let free = words.iter().all(|it| !it.contains("udp") && !it.contains("ip"));
-    match random.below(20) {
-        0..=3 => "accept".to_owned(),
-        4..=6 => "drop".to_owned(),
+    match random.below(30) {
+        0 => "accept".to_owned(),
+        4 => "drop".to_owned(),
         7..=9 => "return".to_owned(),
         10 if free => format!("tcp dport vmap {{ 22 : accept, 8080 : {to}, 9000-9100 : drop }}"),
         11 if free => format!("tcp dport vmap {{ 22 : drop, 8000-8079 : return, 8080-8090 : {to} }}"),
@@ -180,7 +180,7 @@ fn end(random: &mut Random, callable: &[&str], may_untrack: bool, words: &[Strin
             format!("ct state vmap {{ established : accept, related : accept, invalid : drop, new : {to} }}")
         }
         13 if may_untrack => "notrack".to_owned(),
-        14..=16 if free => random.pick(&REFUSALS).to_owned(),
+        14 if free => random.pick(&REFUSALS).to_owned(),
         17 => "limit rate 10/second burst 10 packets accept".to_owned(),
         _ => "counter".to_owned(),
     }
