@@ -96,9 +96,12 @@ async fn one(host: &Host, lane: Lane, case: Case, tally: &mut Tally) -> Result<L
         Answer::Compared(Agreement::Same) => tally.same += 1,
         Answer::Compared(Agreement::Undetermined(why)) => *tally.undetermined.entry(why).or_default() += 1,
         Answer::Compared(Agreement::Different(how)) => {
-            let smaller;
-            (lane, smaller) = shrink(host, lane, case, how).await?;
-            tally.different.push(smaller);
+            // One of a lane: it takes a dial for each rule.
+            let mut how = how;
+            if tally.different.is_empty() {
+                (lane, how) = shrink(host, lane, case, how).await?;
+            }
+            tally.different.push(how);
         }
         Answer::Refused(why) => tally.refused.push(format!("seed {}\n{why}\n{}", case.seed, case.text)),
     }
