@@ -52,8 +52,9 @@ pub enum Packets {
     All,
 }
 
-/// Whether a table is a tracer's.
-pub(crate) fn is_own(table: &str) -> bool {
+/// Whether a table of that name is a tracer's: whoever lists the rules meanwhile sees it.
+#[must_use]
+pub fn is_own(table: &str) -> bool {
     table.starts_with(TABLE)
 }
 

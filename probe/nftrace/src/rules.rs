@@ -37,8 +37,11 @@ pub fn generation() -> Result<u32, Error> {
     })
 }
 
-/// The handles of a chain's rules, in their order.
-fn handles(family: Family, table: &str, chain: &str) -> Result<Vec<u64>, Error> {
+/// The numbers that the kernel knows a chain's rules by, in their order; none for a chain that does not exist.
+///
+/// # Errors
+/// When there is no such table, or the rules could not be read.
+pub fn handles(family: Family, table: &str, chain: &str) -> Result<Vec<u64>, Error> {
     for _ in 0..ATTEMPTS {
         if let Some(handles) = read(family, table, chain)? {
             return Ok(handles);

@@ -12,8 +12,8 @@ pub struct Traces {
     /// The tracer's own table, which picks the packets.
     table: String,
     traces: Vec<Trace>,
-    /// Which flow the last packet with an id was of.
-    by_id: HashMap<u32, usize>,
+    /// Of which flow, and which packet of it, the last packet with an id was.
+    by_id: HashMap<u32, (usize, usize)>,
 }
 
 /// The events of one flow, in their order.
@@ -22,6 +22,8 @@ pub struct Trace {
     first: Packet,
     picked: Vec<Packet>,
     events: Vec<Event>,
+    /// Which packet each event is of.
+    of: Vec<usize>,
 }
 
 /// What decided about a packet, and what it said.
@@ -57,16 +59,17 @@ impl Traces {
             Some(packet) if event.table == self.table && matches!(event.kind, Kind::Rule { .. }) => {
                 Some(self.pick(packet))
             }
-            Some(packet) => self.traces.iter().rposition(|trace| trace.has(&packet)),
+            Some(packet) => self.find_picked(&packet),
             None => self.by_id.get(&event.id).copied(),
         };
-        let Some(index) = known else {
+        let Some((index, of)) = known else {
             self.by_id.remove(&event.id);
             return;
         };
-        self.by_id.insert(event.id, index);
+        self.by_id.insert(event.id, (index, of));
         if !is_own(&event.table) {
             self.traces[index].events.push(event);
+            self.traces[index].of.push(of);
         }
     }
 
@@ -87,14 +90,22 @@ impl Traces {
     }
 
     /// One more packet of its flow, which may be the first one.
-    fn pick(&mut self, packet: Packet) -> usize {
+    fn pick(&mut self, packet: Packet) -> (usize, usize) {
         let known = self.traces.iter().rposition(|trace| trace.first.flow == packet.flow);
         let index = known.unwrap_or_else(|| {
-            self.traces.push(Trace { first: packet, picked: Vec::new(), events: Vec::new() });
+            let (picked, events, of) = Default::default();
+            self.traces.push(Trace { first: packet, picked, events, of });
             self.traces.len() - 1
         });
         self.traces[index].picked.push(packet);
-        index
+        (index, self.traces[index].picked.len() - 1)
+    }
+
+    /// The last ones first: it is most often one of those.
+    fn find_picked(&self, packet: &Packet) -> Option<(usize, usize)> {
+        self.traces.iter().enumerate().rev().find_map(|(index, trace)| {
+            trace.picked.iter().rposition(|it| it.is_same(packet)).map(|of| (index, of))
+        })
     }
 }
 
@@ -123,6 +134,11 @@ impl Trace {
         &self.events
     }
 
+    /// What the chains said of one packet of it, counted from 0 in the order in which they were picked.
+    pub fn events_of(&self, packet: usize) -> impl Iterator<Item = &Event> {
+        self.events.iter().zip(&self.of).filter(move |(_, of)| **of == packet).map(|(event, _)| event)
+    }
+
     /// What decided: the first drop if there is one, else the last base chain's word. None when no chain of nf_tables
     /// met the packet, which is also so when only legacy tables did.
     #[must_use]
@@ -134,11 +150,6 @@ impl Trace {
     /// The word of every base chain that the packet met, in its order.
     pub fn decisions(&self) -> impl Iterator<Item = Decision> {
         self.events.iter().filter_map(Decision::of)
-    }
-
-    /// The last ones first: it is most often one of those.
-    fn has(&self, packet: &Packet) -> bool {
-        self.picked.iter().rev().any(|it| it.is_same(packet))
     }
 }
 

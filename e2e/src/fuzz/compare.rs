@@ -1,0 +1,171 @@
+//! Three answers about one dial: what the rules say, what the kernel says, and what the one who dialled saw.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+
+use anyhow::Result;
+use nftrace::{Kind, Verdict};
+use nix::errno::Errno;
+use ruleset::{Backend, Effect, Family, Flow, Outcome, Packet, RejectWith, Ruleset, Step, Walk, World};
+
+use super::lane::{Dialled, Experience, Lane};
+use super::{BRIDGE, Case, PORT, Tool, VETH};
+
+/// Targets after which the rules' own prediction is not exact.
+const CHANGES_TTL: [&str; 2] = ["-j TTL", "-j HL"];
+
+/// How the three agree.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Agreement {
+    /// All say the same.
+    Same,
+    /// The rules alone do not say it.
+    Undetermined(String),
+    /// They differ, and how.
+    Different(String),
+}
+
+/// A rule or a policy: table, chain, number.
+type Spot = (String, String, Option<usize>);
+
+/// Compares them for rules that are loaded in the lane, as `saved` has them.
+pub(super) fn compare(lane: &Lane, case: &Case, saved: &str, dialled: &Dialled) -> Result<Agreement> {
+    let mut rules = Ruleset::default();
+    match case.tool {
+        Tool::Iptables => rules.add_save(Backend::Nft, case.family, saved.as_bytes())?,
+        Tool::Nft => rules.add_nft_json(saved.as_bytes())?,
+    }
+    rules.add_ipsets(lane.ipsets.as_bytes())?;
+    let walk = predict(&rules, dialled)?;
+    let mut handles = Handles { lane, known: HashMap::new() };
+    if let Outcome::Undetermined { why, .. } = &walk.outcome {
+        return Ok(Agreement::Undetermined(why.clone()));
+    }
+    let mut said = String::new();
+    for (packet, events) in [(Packet::Syn, 0), (Packet::SynAck, 0), (Packet::Data, 1)] {
+        let Some(predicted) = walk.packets.iter().find(|it| it.packet == packet) else { continue };
+        let trace = match packet {
+            Packet::SynAck => dialled.sent.find(|flow| flow.destination == dialled.source),
+            _ => dialled.received.find(|flow| flow.source == dialled.source),
+        };
+        let Some(trace) = trace else {
+            let _ = writeln!(said, "{packet}: predicted, and not seen by the kernel");
+            continue;
+        };
+        let traced = handles.spots(trace.events_of(events))?;
+        let expected: Vec<_> = predicted
+            .steps
+            .iter()
+            .filter(|it| it.effect != Effect::Undetermined && !nftrace::is_own(&it.place.table))
+            .map(spot)
+            .collect();
+        // What a changed time to live leads to is followed both ways, and the steps are those of one.
+        if traced != expected && !CHANGES_TTL.iter().any(|it| case.text.contains(it)) {
+            let _ = writeln!(said, "{packet}: predicted {expected:?}\n{packet}: traced    {traced:?}");
+        }
+    }
+    // A rate that is exhausted by one packet is no more than that packet's: what comes after it has another fate, and rules
+    // say nothing of how many come.
+    if walk.assumptions.is_empty() && !fits(case.family, &walk, dialled.experience) {
+        let _ = writeln!(said, "predicted {}, and it was {:?}", walk.outcome, dialled.experience);
+    }
+    if said.is_empty() {
+        return Ok(Agreement::Same);
+    }
+    Ok(Agreement::Different(format!("seed {}\n{said}\n{walk}\n\n{}", case.seed, case.text)))
+}
+
+fn predict(rules: &Ruleset, dialled: &Dialled) -> Result<Walk> {
+    let own = if dialled.source.is_ipv4() { "10.99.0.1" } else { "fd99::1" };
+    let destination = std::net::SocketAddr::new(own.parse()?, PORT.parse()?);
+    let mut flow = Flow::new(BRIDGE, dialled.source, destination);
+    flow.port = Some(VETH.to_owned());
+    let world = World::new(&flow, if dialled.source.is_ipv4() { 24 } else { 64 });
+    Ok(rules.connect(&flow, &world))
+}
+
+fn spot(step: &Step) -> Spot {
+    (step.place.table.clone(), step.place.chain.clone(), step.place.rule)
+}
+
+/// Whether an experience is what the outcome leads to.
+fn fits(family: Family, walk: &Walk, experience: Experience) -> bool {
+    let last = walk.packets.last().map(|it| it.packet);
+    match (&walk.outcome, last) {
+        (Outcome::Open, _) => experience == Experience::Echoed,
+        (Outcome::Dropped(_), Some(Packet::Data)) => experience == Experience::Connected,
+        // The connection stands for its kernel by then, so the refusal is a soft error. It waits at the socket, and a
+        // connect that does not block asks there whether it went well.
+        (Outcome::Rejected { with: RejectWith::TcpReset, .. }, Some(Packet::Data)) => {
+            matches!(experience, Experience::Connected)
+                || experience == Experience::Told(Errno::ECONNRESET as i32)
+        }
+        (Outcome::Rejected { with, .. }, Some(Packet::Data)) => {
+            experience == Experience::Connected || is_told(family, with, experience)
+        }
+        // Whoever refuses the host's own answer tells the host.
+        (Outcome::Dropped(_), _) | (Outcome::Rejected { .. }, Some(Packet::SynAck)) => {
+            experience == Experience::Silence
+        }
+        // A refusal is a packet that the host sends, and rules for those can drop it.
+        (Outcome::Rejected { with, .. }, _) => {
+            experience == Experience::Silence || is_told(family, with, experience)
+        }
+        _ => false,
+    }
+}
+
+fn is_told(family: Family, with: &RejectWith, experience: Experience) -> bool {
+    told(family, with).is_some_and(|errno| experience == Experience::Told(errno as i32))
+}
+
+/// The error number of a socket that is told so (`icmp_err_convert` and `tab_unreach` of the kernel). What refuses for both
+/// versions has numbers of its own (`enum nft_reject_inet_code`).
+fn told(family: Family, with: &RejectWith) -> Option<Errno> {
+    Some(match (with, family) {
+        (RejectWith::TcpReset, _) => Errno::ECONNREFUSED,
+        (RejectWith::Icmp(0 | 9) | RejectWith::Icmp6(0) | RejectWith::Icmpx(0), _) => Errno::ENETUNREACH,
+        (RejectWith::Icmp(2), _) => Errno::ENOPROTOOPT,
+        (RejectWith::Icmp(3) | RejectWith::Icmp6(4) | RejectWith::Icmpx(1), _) => Errno::ECONNREFUSED,
+        (RejectWith::Icmp6(1 | 5 | 6), _) | (RejectWith::Icmpx(3), Family::Ip6) => Errno::EACCES,
+        (RejectWith::Icmp(1 | 10 | 13) | RejectWith::Icmp6(3) | RejectWith::Icmpx(2 | 3), _) => {
+            Errno::EHOSTUNREACH
+        }
+        _ => return None,
+    })
+}
+
+/// The numbers of rules by chain, asked for once.
+struct Handles<'lane> {
+    lane: &'lane Lane,
+    known: HashMap<(String, String), Vec<u64>>,
+}
+
+impl Handles<'_> {
+    /// The rules that matched and the policies that decided.
+    fn spots<'event>(&mut self, events: impl Iterator<Item = &'event nftrace::Event>) -> Result<Vec<Spot>> {
+        let mut spots = Vec::new();
+        for event in events {
+            let number = match (event.kind, &event.verdict) {
+                (Kind::Policy, _) => None,
+                (_, Verdict::Break) => continue,
+                (Kind::Rule { handle } | Kind::Return { handle: Some(handle) }, _) => {
+                    Some(self.number(event, handle)?)
+                }
+                _ => continue,
+            };
+            spots.push((event.table.clone(), event.chain.clone(), number));
+        }
+        Ok(spots)
+    }
+
+    /// 0 for a rule that nobody knows.
+    fn number(&mut self, event: &nftrace::Event, handle: u64) -> Result<usize> {
+        let key = (event.table.clone(), event.chain.clone());
+        if !self.known.contains_key(&key) {
+            let handles = self.lane.handles(event.family, &event.table, &event.chain)?;
+            self.known.insert(key.clone(), handles);
+        }
+        Ok(self.known[&key].iter().position(|it| *it == handle).map_or(0, |index| index + 1))
+    }
+}

@@ -1,0 +1,194 @@
+//! A host and a sandbox as network namespaces in one host, where rules are loaded and dialled through by the hundred.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use harness::Host;
+use netns::Namespace;
+use nftrace::{Packets, Place, Tracer, Traces};
+use ruleset::Family;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
+use tokio::time::timeout;
+
+use super::generate::{Case, Tool};
+use super::{BRIDGE, PORT, SANDBOX_V4, SANDBOX_V6, VETH};
+
+/// How long a new lane may take until a dial gets through; measured: 20 ms.
+const READY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The addresses are resolved for good, since rules of IPv6 drop its neighbours' questions too. No ICMP answer is kept back,
+/// and no SYN-ACK is repeated into the next dial.
+const SCRIPT: &str = r#"
+h=$1 s=$1s
+ip netns add "$h"
+ip netns add "$s"
+ip -n "$h" link add br0 address 02:00:00:00:00:01 type bridge
+ip -n "$h" link add van1 type veth peer name eth0 address 02:00:00:00:00:02 netns "$s"
+ip -n "$h" link set van1 master br0
+for at in "$h lo" "$h van1" "$h br0" "$s lo" "$s eth0"; do
+  ip -n "${at% *}" link set "${at#* }" up
+done
+ip -n "$h" address add 10.99.0.1/24 dev br0
+ip -n "$s" address add 10.99.0.2/24 dev eth0
+ip -n "$h" address add fd99::1/64 dev br0 nodad
+ip -n "$s" address add fd99::2/64 dev eth0 nodad
+for to in 10.99.0.2 fd99::2; do ip -n "$h" neigh replace "$to" lladdr 02:00:00:00:00:02 dev br0 nud permanent; done
+for to in 10.99.0.1 fd99::1; do ip -n "$s" neigh replace "$to" lladdr 02:00:00:00:00:01 dev eth0 nud permanent; done
+nsenter --net=/run/netns/"$h" ipset restore <<SETS
+create hosts hash:net
+add hosts 10.99.0.0/29
+add hosts 10.99.0.2/32 nomatch
+create near hash:ip
+add near 10.99.0.2
+create pairs hash:ip,port
+add pairs 10.99.0.1,tcp:8080
+create hosts6 hash:net family inet6
+add hosts6 fd99::/120
+create near6 hash:ip family inet6
+add near6 fd99::2
+create pairs6 hash:ip,port family inet6
+add pairs6 fd99::1,tcp:8080
+SETS
+nsenter --net=/run/netns/"$h" sysctl -qw net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0 net.ipv4.tcp_synack_retries=0
+"#;
+
+/// How rules of iptables are loaded and read again. Those of a case before that was nft's are flushed; a tracer's tables are
+/// its own, and stay.
+const IPTABLES: &str = r#"nsenter --net=/run/netns/"$1" sh -ec '
+test "$3" = keep || nft flush ruleset
+"$1"-restore <"$2"
+"$1"-save' sh "$2" "$3" "$4""#;
+
+/// The same of nft, whose text flushes by itself.
+const NFT: &str = r#"nsenter --net=/run/netns/"$1" sh -ec 'nft -f "$1" && nft -j list ruleset' sh "$2""#;
+
+/// Two namespaces with a veth pair and a bridge between, and a service that echoes.
+pub(super) struct Lane {
+    name: String,
+    host: Namespace,
+    sandbox: Namespace,
+    /// What `ipset save` printed of the lane's sets, which no case changes.
+    pub(super) ipsets: String,
+    received: Tracer,
+    sent: Tracer,
+    loaded: Option<Tool>,
+}
+
+/// What became of a dial for the one who dialled.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Experience {
+    /// A byte came back.
+    Echoed,
+    /// It was connected, and no byte came back.
+    Connected,
+    /// It was refused or told that there is no way, by this error number.
+    Told(i32),
+    /// Nothing came.
+    Silence,
+}
+
+/// A dial, and what the kernel said about the packets.
+pub(super) struct Dialled {
+    pub(super) experience: Experience,
+    pub(super) source: SocketAddr,
+    pub(super) received: Traces,
+    pub(super) sent: Traces,
+}
+
+impl Lane {
+    /// Makes a lane in that host.
+    pub(super) async fn new(host: &Host, name: &str) -> Result<Self> {
+        host.command("sh").args(["-ec", SCRIPT, "sh", name]).run().await?;
+        let path = format!("--net=/run/netns/{name}");
+        let ipsets = host.command("nsenter").args([&path, "ipset", "save"]).run().await?;
+        let open = |name: String| Namespace::open(&host.path(Path::new("/run/netns").join(name)));
+        let (inner, sandbox) = (open(name.to_owned())?, open(format!("{name}s"))?);
+        ensure!(inner.inode() != Namespace::current()?.inode(), "the lane is the machine's own namespace");
+        inner.run(serve)??;
+        let device = Place::Device(VETH.to_owned());
+        let received = inner.run(|| Tracer::at(&device, &[], Packets::All))??;
+        let sent = inner.run(|| Tracer::at(&Place::Sent, &[], Packets::All))??;
+        let mut lane =
+            Self { name: name.to_owned(), host: inner, sandbox, ipsets, received, sent, loaded: None };
+        let deadline = Instant::now() + READY_DEADLINE;
+        for family in [Family::Ip, Family::Ip6] {
+            while lane.dial(family, Duration::from_millis(100))?.experience != Experience::Echoed {
+                ensure!(Instant::now() < deadline, "{BRIDGE} of {name} does not forward {family:?}");
+            }
+        }
+        Ok(lane)
+    }
+
+    /// Puts rules in the place of those before, and reads them as a capture would.
+    pub(super) async fn load(&mut self, host: &Host, case: &Case) -> Result<String> {
+        let file = format!("/run/{}.rules", self.name);
+        std::fs::write(host.path(&file), &case.text).context("write the rules")?;
+        let keep = if self.loaded.replace(case.tool) == Some(Tool::Nft) { "flush" } else { "keep" };
+        let arguments = match (case.tool, case.family) {
+            (Tool::Nft, _) => vec![NFT, "sh", &self.name, &file],
+            (Tool::Iptables, Family::Ip) => vec![IPTABLES, "sh", &self.name, "iptables-nft", &file, keep],
+            (Tool::Iptables, Family::Ip6) => vec![IPTABLES, "sh", &self.name, "ip6tables-nft", &file, keep],
+        };
+        Ok(host.command("sh").arg("-ec").args(arguments).run().await?)
+    }
+
+    /// The numbers of a chain's rules, in their order.
+    pub(super) fn handles(&self, family: nftrace::Family, table: &str, chain: &str) -> Result<Vec<u64>> {
+        Ok(self.host.run(|| nftrace::handles(family, table, chain))??)
+    }
+
+    /// Dials, sends a byte and waits for it, each for so long.
+    pub(super) fn dial(&mut self, family: Family, patience: Duration) -> Result<Dialled> {
+        let address = if family == Family::Ip { "10.99.0.1" } else { "fd99::1" };
+        let address = SocketAddr::new(address.parse()?, PORT.parse()?);
+        // What was left of the dial before.
+        self.received.drain()?;
+        self.sent.drain()?;
+        let (source, experience) = self.sandbox.block_on(async || experience(address, patience).await)??;
+        Ok(Dialled { experience, source, received: self.received.drain()?, sent: self.sent.drain()? })
+    }
+}
+
+/// Echoes a byte to everybody, until the process ends.
+fn serve() -> Result<()> {
+    let listener = TcpListener::bind(("::", PORT.parse()?))?;
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut byte = [0];
+                let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
+                if (&stream).read_exact(&mut byte).is_ok() {
+                    let _ = (&stream).write_all(&byte);
+                }
+            });
+        }
+    });
+    Ok(())
+}
+
+/// It ends by a reset, so that nothing of it is repeated into the next dial.
+async fn experience(address: SocketAddr, patience: Duration) -> Result<(SocketAddr, Experience)> {
+    let own = if address.is_ipv4() { SANDBOX_V4 } else { SANDBOX_V6 };
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.bind(SocketAddr::new(own.parse()?, 0))?;
+    socket.set_zero_linger()?;
+    let source = socket.local_addr()?;
+    let mut stream = match timeout(patience, socket.connect(address)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            let number = error.raw_os_error().with_context(|| format!("connect: {error}"))?;
+            return Ok((source, Experience::Told(number)));
+        }
+        Err(_) => return Ok((source, Experience::Silence)),
+    };
+    let echo = async {
+        stream.write_all(&[7]).await?;
+        stream.read_exact(&mut [0]).await
+    };
+    let echoed = matches!(timeout(patience, echo).await, Ok(Ok(_)));
+    Ok((source, if echoed { Experience::Echoed } else { Experience::Connected }))
+}

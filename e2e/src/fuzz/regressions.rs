@@ -1,0 +1,63 @@
+//! Rules that once showed something: a fault of the prediction, of a tool, or of this comparison.
+//!
+//! The first line of a file says for which IP version and tool it is, what has to come of it, and why. One that has to be
+//! `different` is a fault that is known; when it is mended, the line says `same`.
+
+use anyhow::{Context, Result, bail};
+use ruleset::Family;
+
+use super::generate::{Case, Tool};
+
+const FILES: [(&str, &str); 8] = [
+    ("changed-ttl", include_str!("regressions/changed-ttl.rules")),
+    ("mark-of-no-connection", include_str!("regressions/mark-of-no-connection.rules")),
+    ("rate-of-a-drop", include_str!("regressions/rate-of-a-drop.rules")),
+    ("rate-of-an-accept", include_str!("regressions/rate-of-an-accept.rules")),
+    ("refused-acknowledgement", include_str!("regressions/refused-acknowledgement.rules")),
+    ("refused-for-both-versions", include_str!("regressions/refused-for-both-versions.rules")),
+    ("two-tcp-matches", include_str!("regressions/two-tcp-matches.rules")),
+    ("unmade-chain", include_str!("regressions/unmade-chain.rules")),
+];
+
+/// A case and what has to come of it.
+#[derive(Clone, Debug)]
+pub struct Regression {
+    /// The file's name, without its end.
+    pub name: &'static str,
+    /// The rules.
+    pub case: Case,
+    /// Whether the three answers agree.
+    pub agrees: bool,
+}
+
+/// All of them.
+///
+/// # Errors
+/// When a file's first line is not as it has to be.
+pub fn regressions() -> Result<Vec<Regression>> {
+    FILES.iter().map(|(name, text)| read(name, text).context(*name)).collect()
+}
+
+fn read(name: &'static str, text: &str) -> Result<Regression> {
+    let line = text.lines().next().and_then(|line| line.strip_prefix("# ")).context("no first line")?;
+    let (words, _why) = line.split_once(": ").context("no reason")?;
+    let words: Vec<_> = words.split(' ').collect();
+    let [family, tool, result] = words.as_slice() else { bail!("not three words: {line}") };
+    let family = match *family {
+        "ip" => Family::Ip,
+        "ip6" => Family::Ip6,
+        other => bail!("not an IP version: {other}"),
+    };
+    let tool = match *tool {
+        "iptables" => Tool::Iptables,
+        "nft" => Tool::Nft,
+        other => bail!("not a tool: {other}"),
+    };
+    let agrees = match *result {
+        "same" => true,
+        "different" => false,
+        other => bail!("not a result: {other}"),
+    };
+    let flush = if tool == Tool::Nft { "flush ruleset\n" } else { "" };
+    Ok(Regression { name, case: Case { seed: 0, family, tool, text: format!("{flush}{text}") }, agrees })
+}
