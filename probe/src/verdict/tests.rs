@@ -6,7 +6,7 @@ mod given;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use any::{any_evidence, any_port};
+use any::{any_evidence, any_identity, any_port};
 use given::{dial, error, evidence, greeted, icmp, port};
 use proptest::prelude::*;
 
@@ -14,6 +14,7 @@ use super::*;
 use crate::dial::{Greeting, Icmp, TcpState};
 use crate::engine::{EngineError, NetworkFacts};
 use crate::evidence::Trouble;
+use crate::identity::{Certificate, Identity, IdentityEvidence, Owner, Signed};
 use crate::listeners::Listener;
 use crate::listeners::tests::listener;
 use crate::return_path::ReturnPath;
@@ -202,6 +203,95 @@ fn a_judgement_names_what_it_rests_on_and_no_more() {
     assert_eq!(named(&broken, &port(dial(Outcome::TimedOut), &gateway)), (Confidence::Proven, vec![]));
 }
 
+/// The owner is user 998; the sockets and the connection are those of these users.
+fn owned(sockets: &[u32], held_by: Option<u32>) -> PortEvidence {
+    let listeners: Vec<Listener> = (1..)
+        .zip(sockets)
+        .map(|(inode, uid)| Listener { uid: *uid, ..listener("172.18.0.1", inode) })
+        .collect();
+    let identity = IdentityEvidence {
+        owner: Some(Owner { uid: 998, name: None }),
+        held_by,
+        hidden_uid: Some(65534),
+        ..IdentityEvidence::default()
+    };
+    PortEvidence { identity, ..port(dial(Outcome::Connected), &listeners) }
+}
+
+#[test]
+fn another_users_socket_is_another_service_only_where_all_of_it_is_seen() {
+    let other = Judgement::wrong(Cause::OtherOwner);
+    let table: &[(&[u32], Option<u32>, Judgement, Identity)] = &[
+        (&[998], Some(998), Judgement::ok(), Identity::Owner),
+        (&[1000], Some(1000), other, Identity::Unverified),
+        (&[1000, 1001], Some(1001), other, Identity::Unverified),
+        // A manager of another user opened the socket, or one of several is the owner's.
+        (&[0], Some(998), Judgement::ok(), Identity::Unverified),
+        (&[1000, 998], Some(1000), Judgement::ok(), Identity::Unverified),
+        (&[1000], None, Judgement::ok(), Identity::Unverified),
+        (&[65534], Some(65534), Judgement::ok(), Identity::Unverified),
+        (&[1000], Some(65534), Judgement::ok(), Identity::Unverified),
+        (&[], Some(1000), Judgement::ok(), Identity::Unverified),
+    ];
+    for (sockets, held_by, expected, vouched) in table {
+        let port = owned(sockets, *held_by);
+        let decided = decide(&evidence(), &port);
+        assert_eq!(decided, *expected, "{sockets:?} {held_by:?}");
+        assert_eq!(identity(&evidence(), &port, decided), *vouched, "{sockets:?} {held_by:?}");
+    }
+    let stolen = owned(&[1000], Some(1000));
+    let (confidence, because) = grounds(&evidence(), &stolen, other);
+    assert_eq!((confidence, because.last()), (Confidence::Proven, Some(&Ground::HeldByAnother)));
+    // Nothing is said where the sockets changed, are not all known, or are not this host's.
+    let changed = PortEvidence { listeners_before: Some(Vec::new()), ..stolen.clone() };
+    let unread = PortEvidence { listeners_after: None, ..stolen.clone() };
+    let opened = PortEvidence { stand_in: true, ..stolen.clone() };
+    for unclear in [changed, unread, opened] {
+        assert_eq!(decide(&evidence(), &unclear), Judgement::ok());
+    }
+    let standpoint = Some(Standpoint::Elsewhere { reason: "x".to_owned() });
+    assert_eq!(decide(&Evidence { standpoint, ..evidence() }, &stolen), Judgement::ok());
+    let undeclared = IdentityEvidence { owner: None, ..stolen.identity.clone() };
+    assert_eq!(decide(&evidence(), &PortEvidence { identity: undeclared, ..stolen }), Judgement::ok());
+}
+
+#[test]
+fn a_certificate_counts_against_a_service_only_when_another_authority_signed_it() {
+    let decided = |signed: Signed, sandbox: Dial| {
+        let certificate = Some(Certificate { signed, sha256: None, detail: String::new() });
+        let identity = IdentityEvidence { certificate, ..IdentityEvidence::default() };
+        let port = PortEvidence { identity, ..port(sandbox, &[listener("172.18.0.1", 1)]) };
+        let decided = decide(&evidence(), &port);
+        let last = grounds(&evidence(), &port, decided).1.pop();
+        (decided, identity_of(&port, decided), last.unwrap())
+    };
+    let identity_of_ok = |signed| decided(signed, dial(Outcome::Connected));
+    assert_eq!(
+        identity_of_ok(Signed::KnownAuthority),
+        (Judgement::ok(), Identity::Certificate, Ground::CertificateOfTheKnownAuthority)
+    );
+    assert_eq!(
+        identity_of_ok(Signed::Unknown),
+        (Judgement::ok(), Identity::Unverified, Ground::AnsweredInItsProtocol)
+    );
+    assert_eq!(
+        identity_of_ok(Signed::AnotherAuthority),
+        (
+            Judgement::wrong(Cause::OtherCertificate),
+            Identity::Unverified,
+            Ground::CertificateOfAnotherAuthority
+        )
+    );
+    // What is not reached is not reached, whoever signed what.
+    for signed in [Signed::KnownAuthority, Signed::AnotherAuthority] {
+        assert_eq!(decided(signed, dial(Outcome::TimedOut)).0, failed(Cause::Dropped));
+    }
+}
+
+fn identity_of(port: &PortEvidence, decided: Judgement) -> Identity {
+    identity(&evidence(), port, decided)
+}
+
 #[test]
 fn only_what_a_firewall_does_is_its_fault() {
     assert!(Cause::Dropped.is_firewall() && Cause::Rejected.is_firewall());
@@ -365,11 +455,19 @@ fn the_cases_reach_every_kind_of_answer() {
     let mut seen: Vec<Judgement> = Vec::new();
     for _ in 0..4096 {
         let evidence = any_evidence().new_tree(&mut runner).unwrap().current();
-        let port = any_port().new_tree(&mut runner).unwrap().current();
+        let mut port = any_port().new_tree(&mut runner).unwrap().current();
+        port.identity = any_identity().new_tree(&mut runner).unwrap().current();
         seen.push(decide(&evidence, &port));
     }
-    for cause in [Cause::Dropped, Cause::Rejected, Cause::LinkDown, Cause::WrongBind, Cause::UnknownFromHere]
-    {
+    for cause in [
+        Cause::Dropped,
+        Cause::Rejected,
+        Cause::LinkDown,
+        Cause::WrongBind,
+        Cause::UnknownFromHere,
+        Cause::OtherOwner,
+        Cause::OtherCertificate,
+    ] {
         let count = seen.iter().filter(|judgement| judgement.cause == Some(cause)).count();
         assert!(count >= 5, "{cause:?} came up {count} times only");
     }
@@ -446,6 +544,33 @@ proptest! {
         }
         let contrary = PortEvidence { target: port.target.clone(), sandbox: port.sandbox.clone(), ..other };
         prop_assert_ne!(decide(&evidence, &contrary).verdict, Verdict::Ok);
+    }
+
+    /// Who a service is changes an `ok` to `wrong_service`, on proof, and nothing else.
+    #[test]
+    fn identity_changes_nothing_but_ok(evidence in any_evidence(), port in any_port(), known in any_identity()) {
+        let without = PortEvidence { identity: IdentityEvidence::default(), ..port.clone() };
+        let with = PortEvidence { identity: known.clone(), ..port };
+        let (before, after) = (decide(&evidence, &without), decide(&evidence, &with));
+        if before == after {
+            return Ok(());
+        }
+        prop_assert_eq!(before, Judgement::ok());
+        prop_assert_eq!(after.verdict, Verdict::WrongService);
+        match after.cause {
+            Some(Cause::OtherCertificate) => {
+                prop_assert_eq!(known.certificate.map(|it| it.signed), Some(Signed::AnotherAuthority));
+            }
+            Some(Cause::OtherOwner) => {
+                let (owner, held_by) = (known.owner.unwrap().uid, known.held_by.unwrap());
+                prop_assert_ne!(owner, held_by);
+                prop_assert_ne!(Some(held_by), known.hidden_uid);
+                let both = with.listeners_before.iter().chain(&with.listeners_after).flatten();
+                let mut covering = both.filter(|listener| listener.covers(GATEWAY, BRIDGE));
+                prop_assert!(covering.all(|listener| listener.uid != owner && Some(listener.uid) != known.hidden_uid));
+            }
+            other => prop_assert!(false, "{other:?}"),
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::dial::{Answer, Dial, Greeted, Greeting, Icmp, Outcome, TcpState};
 use crate::engine::{ChosenBy, Endpoint, EngineInfo, IpamEntry, NetworkFacts};
 use crate::evidence::{Evidence, PortEvidence, Trouble};
 use crate::firewall::{Firewall, Tool};
+use crate::identity::IdentityEvidence;
 use crate::listeners::Listener;
 use crate::standpoint::Standpoint;
 use crate::target::Target;
@@ -67,6 +68,7 @@ fn port(target: Target, sandbox: Option<Dial>, listens_on: Option<&str>) -> Port
         host_side: None,
         return_path: None,
         published_by: Vec::new(),
+        identity: IdentityEvidence::default(),
         listeners_before: Some(listeners.clone()),
         listeners_after: Some(listeners),
     }
