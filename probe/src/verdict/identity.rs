@@ -44,3 +44,10 @@ pub(super) fn stranger(port: &PortEvidence, address: Ipv4Addr, bridge: Option<u3
     let all = sockets(port, address, bridge?).is_some_and(|mut uids| uids.all(another));
     (held && all).then_some(Cause::OtherOwner)
 }
+
+/// The users of all sockets that listened for the address, before and after; `None` when no socket is proven to.
+fn sockets(port: &PortEvidence, address: Ipv4Addr, bridge: u32) -> Option<impl Iterator<Item = u32>> {
+    let proven = matches!(listening(port, address, bridge), Listening::Proven { .. });
+    let both = port.listeners_before.iter().chain(&port.listeners_after).flatten();
+    proven.then(|| both.filter(move |it| it.covers(address, bridge)).map(|it| it.uid))
+}

@@ -497,7 +497,8 @@ proptest! {
         prop_assert_eq!(evidence.route, Some(Route::BridgeGateway { address: GATEWAY }));
         prop_assert!(evidence.trouble.is_none());
         prop_assert!(port.sandbox.as_ref().is_some_and(|dial| {
-            dial.outcome != Outcome::TimedOut || port.return_path.as_ref().is_none_or(|path| path.index == Some(BRIDGE))
+            // A refusal found its way.
+            dial.outcome != Outcome::TimedOut || dial.refusal().is_some() || port.return_path.as_ref().is_none_or(|path| path.index == Some(BRIDGE))
         }), "no way back");
         prop_assert_eq!(decided.verdict, Verdict::TcpFailed);
     }
@@ -538,11 +539,13 @@ proptest! {
         evidence in any_evidence(),
         port in any_port(),
         other in any_port(),
+        known in any_identity(),
     ) {
         if decide(&evidence, &port).verdict != Verdict::TcpFailed {
             return Ok(());
         }
-        let contrary = PortEvidence { target: port.target.clone(), sandbox: port.sandbox.clone(), ..other };
+        let contrary =
+            PortEvidence { target: port.target.clone(), sandbox: port.sandbox.clone(), identity: known, ..other };
         prop_assert_ne!(decide(&evidence, &contrary).verdict, Verdict::Ok);
     }
 

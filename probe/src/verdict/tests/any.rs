@@ -10,7 +10,7 @@ prop_compose! {
         inode in 1u32..4,
         queued in 0u32..3,
         queue_limit in 1u32..3,
-        uid in prop::sample::select(vec![0u32, 998, 1000, 65534]),
+        uid in prop::sample::select(vec![1000u32, 1000, 1000, 1000, 998, 0, 65534]),
     ) -> Listener {
         Listener { v6_only, interface, queued, queue_limit, uid, ..listener(address, inode) }
     }
@@ -57,10 +57,10 @@ fn any_greeting() -> impl Strategy<Value = Greeted> {
 
 prop_compose! {
     pub(super) fn any_identity()(
-        owner in prop::option::of(prop::sample::select(vec![0u32, 998, 1000])),
-        held_by in prop::option::of(prop::sample::select(vec![0u32, 998, 1000, 65534])),
+        owner in prop::option::weighted(0.9, prop::sample::select(vec![0u32, 998, 998, 1000])),
+        held_by in prop::option::weighted(0.9, prop::sample::select(vec![1000u32, 1000, 998, 0, 65534])),
         hidden_uid in prop::option::of(Just(65534)),
-        signed in prop::option::weighted(0.3, prop::sample::select(vec![
+        signed in prop::option::weighted(0.2, prop::sample::select(vec![
             Signed::KnownAuthority, Signed::AnotherAuthority, Signed::Unknown,
         ])),
     ) -> IdentityEvidence {
