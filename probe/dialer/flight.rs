@@ -47,4 +47,13 @@ impl Job {
         }
         self.stage = Stage::Flight { socket, since, last, flight };
     }
+
+    /// A bare connection, unless one is held that the service has answered on.
+    pub(super) fn hold_at_last(&mut self) {
+        if self.held.is_none()
+            && let Ok(socket) = ConnectSocket::dial(self.dial.target)
+        {
+            self.stage = Stage::Holding { socket, since: Instant::now() };
+        }
+    }
 }

@@ -24,7 +24,9 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the facts are this program's standard output")]
 
+mod dial;
 mod greeting;
+mod hex;
 mod job;
 mod sys;
 
@@ -35,8 +37,10 @@ use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use dial::{Dial, Greeted};
 use greeting::Protocol;
-use job::{Dial, Greeted, Job, Surroundings};
+use hex::{hexed, unhexed};
+use job::{Job, Surroundings};
 use sys::{ConnectSocket, QueuedError};
 
 /// How long the connections are kept when nobody ends the standard input.
@@ -368,21 +372,6 @@ fn neighbour_lines() -> String {
         );
     }
     lines
-}
-
-/// Two digits a byte.
-fn hexed(bytes: &[u8]) -> String {
-    let mut digits = String::new();
-    for byte in bytes {
-        let _ = write!(digits, "{byte:02x}");
-    }
-    digits
-}
-
-/// The bytes of such digits.
-fn unhexed(digits: &str) -> Option<Vec<u8>> {
-    let byte = |at: usize| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok();
-    (0..digits.len()).step_by(2).map(byte).collect()
 }
 
 /// A JSON string.

@@ -229,7 +229,7 @@ fn connected(evidence: &Evidence, port: &PortEvidence, judgement: Judgement, pla
         (Identity::Certificate, ..) => ", and the known CA signed its certificate".to_owned(),
         (Identity::Owner, Some(owner), _) => format!(", and user {owner} holds it"),
         (_, _, Some(certificate)) => format!(", and its certificate is not verified: {}", certificate.detail),
-        (_, Some(_), _) => ", and whose it is cannot be seen".to_owned(),
+        (_, Some(_), _) => ", and whose it is is not known".to_owned(),
         _ => String::new(),
     };
     match &port.sandbox {
