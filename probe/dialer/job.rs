@@ -303,8 +303,14 @@ impl Job {
         let acknowledged =
             closed || !answer.is_empty() || errno == 0 && tcp.is_some_and(|tcp| tcp.unacked == 0);
         answer.truncate(MOST);
-        // One that the service is about to reset is no proof: after an alert, or after what it did not understand.
-        let calm = kind == Some(Kind::Http1) || matches!(answer.as_slice(), [22, 3, ..] | [_, _, _, 4, ..]);
+        // One that the service is about to reset is no proof: after an alert, or after what it did not understand. A server of
+        // HTTP/2 has sent its settings before it sees that a ClientHello is none of its own.
+        let calm = match greeting {
+            Greeting::Tls => matches!(answer.as_slice(), [22, 3, ..]),
+            Greeting::Http2 => matches!(answer.as_slice(), [_, _, _, 4, ..]),
+            Greeting::Http1 => kind == Some(Kind::Http1),
+            Greeting::Fin => false,
+        };
         let lasting =
             !closed && errno == 0 && calm && tcp.is_some_and(|tcp| tcp.state == sys::TCP_ESTABLISHED);
         if lasting && acknowledged {

@@ -102,6 +102,15 @@ fn the_answer_to_the_callers_hello_is_handed_on_and_a_connection_is_still_held()
     assert_eq!(with_hello(b"\x15\x03\x03\0\x02\x02\x28", b"").flight, None);
 }
 
+/// A server of HTTP/2 sends its settings, and then resets what brought it a ClientHello.
+#[test]
+fn a_connection_that_is_about_to_be_reset_is_not_the_one_that_is_held() {
+    let plain = dial(service(b"\0\0\0\x04\0\0\0\0\0", 2), Protocol::Grpc);
+    assert_eq!(plain.greetings.len(), 1);
+    assert_ne!(plain.held, plain.local.map(|local| local.port()));
+    assert!(plain.held.is_some());
+}
+
 #[test]
 fn silence_and_hanging_up_are_told_apart() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
