@@ -257,7 +257,7 @@ fn holder(port: &PortEvidence) -> Option<String> {
 /// A line that says who holds the port.
 fn who_holds(port: &PortEvidence) -> Option<String> {
     let uid = port.identity.holders.first()?.uid;
-    let program = holder(port).map_or_else(|| "its program cannot be seen".to_owned(), |program| program);
+    let program = holder(port).unwrap_or_else(|| "its program cannot be seen".to_owned());
     Some(format!("port {} is held by user {uid}: {program}", port.target.port))
 }
 
