@@ -2,9 +2,13 @@
 //!
 //! A state machine that never blocks, so that one thread dials every port at the same time.
 
+#[path = "flight.rs"]
+mod flight;
+
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
+use crate::dial::{Dial, Greeted};
 use crate::greeting::{Greeting, Kind, Protocol, recognise};
 use crate::sys::{self, ConnectSocket, QueuedError, TcpState, Wanted};
 
@@ -15,41 +19,8 @@ const SECOND_SOCKET: Duration = Duration::from_millis(1200);
 const CONCLUSIVE: Duration = Duration::from_millis(1500);
 /// The most of an answer that is kept.
 const MOST: usize = 256;
-
-/// How one connect ended, and what the greetings on it showed.
-pub(crate) struct Dial {
-    pub(crate) target: SocketAddrV4,
-    pub(crate) local: Option<SocketAddrV4>,
-    pub(crate) errno: i32,
-    pub(crate) timed_out: bool,
-    pub(crate) elapsed: Duration,
-    pub(crate) queue: Vec<QueuedError>,
-    pub(crate) tcp: Option<TcpState>,
-    /// SYNs without an answer.
-    pub(crate) unanswered: u32,
-    /// Sockets that sent them.
-    pub(crate) sockets: u32,
-    /// The kernel here answers with ICMP only so often, and so a refusal may have been left out.
-    pub(crate) limited: bool,
-    pub(crate) greetings: Vec<Greeted>,
-    /// The source port of a connection that is still there at the end.
-    pub(crate) held: Option<u16>,
-}
-
-/// What a greeting showed.
-pub(crate) struct Greeted {
-    pub(crate) greeting: Greeting,
-    /// The peer's kernel has it.
-    pub(crate) acknowledged: bool,
-    /// The first bytes of the answer.
-    pub(crate) answer: Vec<u8>,
-    pub(crate) kind: Option<Kind>,
-    /// The peer ended the connection.
-    pub(crate) closed: bool,
-    /// 0, or what the socket failed with.
-    pub(crate) errno: i32,
-    pub(crate) elapsed: Duration,
-}
+/// The step after all greetings, on a connection of its own: the caller's ClientHello.
+const FLIGHT: usize = usize::MAX;
 
 enum Stage {
     /// The first attempt, or one more beside it.
@@ -64,6 +35,14 @@ enum Stage {
         since: Instant,
         answer: Vec<u8>,
     },
+    /// A service's flight comes in, and more of it may.
+    Flight {
+        socket: ConnectSocket,
+        /// When it was asked, and when it last said something.
+        since: Instant,
+        last: Instant,
+        flight: Vec<u8>,
+    },
     /// A bare connection, to be held.
     Holding {
         socket: ConnectSocket,
@@ -75,6 +54,8 @@ enum Stage {
 /// One port's way through the stages.
 pub(crate) struct Job {
     protocol: Protocol,
+    /// What is said to a service that speaks TLS; empty for nothing.
+    hello: Vec<u8>,
     budget: Duration,
     stage: Stage,
     dial: Dial,
@@ -91,7 +72,7 @@ pub(crate) struct Surroundings {
 }
 
 impl Job {
-    pub(crate) fn start(target: SocketAddrV4, protocol: Protocol, budget: Duration) -> Self {
+    pub(crate) fn start(target: SocketAddrV4, protocol: Protocol, hello: Vec<u8>, budget: Duration) -> Self {
         let dial = Dial {
             target,
             local: None,
@@ -105,8 +86,9 @@ impl Job {
             limited: false,
             greetings: Vec::new(),
             held: None,
+            flight: None,
         };
-        let mut job = Self { protocol, budget, stage: Stage::Done, dial, held: None };
+        let mut job = Self { protocol, hello, budget, stage: Stage::Done, dial, held: None };
         job.connect(0);
         job
     }
@@ -115,7 +97,7 @@ impl Job {
     pub(crate) fn waits(&self) -> Vec<(&ConnectSocket, Wanted)> {
         match &self.stage {
             Stage::Connecting { attempts, .. } => attempts.iter().map(|it| (it, Wanted::Connected)).collect(),
-            Stage::Greeting { socket, .. } => vec![(socket, Wanted::Bytes)],
+            Stage::Greeting { socket, .. } | Stage::Flight { socket, .. } => vec![(socket, Wanted::Bytes)],
             Stage::Holding { socket, .. } => vec![(socket, Wanted::Connected)],
             Stage::Done => Vec::new(),
         }
@@ -143,6 +125,10 @@ impl Job {
             // The acknowledgement of a FIN wakes nobody.
             Stage::Greeting { step, .. } if self.greeting(*step) == Greeting::Fin => Duration::from_millis(2),
             Stage::Greeting { since, .. } => left(since, self.patience()),
+            Stage::Flight { since, flight: nothing, .. } if nothing.is_empty() => {
+                left(since, self.patience())
+            }
+            Stage::Flight { since, last, .. } => left(since, self.patience()).min(left(last, flight::QUIET)),
             Stage::Holding { since, .. } => left(since, self.budget),
             Stage::Done => Duration::MAX,
         }
@@ -156,6 +142,9 @@ impl Job {
             }
             Stage::Greeting { socket, step, since, answer } => {
                 self.listen(socket, step, since, answer, ready.contains(&true));
+            }
+            Stage::Flight { socket, since, last, flight } => {
+                self.follow(socket, since, last, flight, ready.contains(&true));
             }
             Stage::Holding { socket, since } => {
                 let connected = ready.contains(&true) && socket.take_error() == 0;
@@ -187,6 +176,7 @@ impl Job {
                 self.dial.errno = errno;
                 self.dial.elapsed = since.elapsed();
             }
+            Err(_) if step == FLIGHT => self.hold_at_last(),
             Err(errno) => self.greeted(step, Instant::now(), Vec::new(), |greeted| greeted.errno = errno),
         }
     }
@@ -220,6 +210,9 @@ impl Job {
             self.stage = Stage::Connecting { attempts, since, step };
             return;
         }
+        if step == FLIGHT {
+            return self.hold_at_last();
+        }
         if step > 0 {
             return self.greeted(step, since, Vec::new(), |_| {});
         }
@@ -245,6 +238,8 @@ impl Job {
             (self.dial.queue, self.dial.elapsed) = (queue, elapsed);
         }
         match errno {
+            0 if step == FLIGHT => self.ask(socket),
+            _ if step == FLIGHT => self.hold_at_last(),
             0 => self.greet(socket, step),
             // The connection was there, and the service ended it before a word was said: a refused SYN has another errno.
             sys::ECONNRESET => {
@@ -308,8 +303,14 @@ impl Job {
         let acknowledged =
             closed || !answer.is_empty() || errno == 0 && tcp.is_some_and(|tcp| tcp.unacked == 0);
         answer.truncate(MOST);
-        // One that the service is about to reset is no proof: after an alert, or after what it did not understand.
-        let calm = kind == Some(Kind::Http1) || matches!(answer.as_slice(), [22, 3, ..] | [_, _, _, 4, ..]);
+        // One that the service is about to reset is no proof: after an alert, or after what it did not understand. A server of
+        // HTTP/2 has sent its settings before it sees that a ClientHello is none of its own.
+        let calm = match greeting {
+            Greeting::Tls => matches!(answer.as_slice(), [22, 3, ..]),
+            Greeting::Http2 => matches!(answer.as_slice(), [_, _, _, 4, ..]),
+            Greeting::Http1 => kind == Some(Kind::Http1),
+            Greeting::Fin => false,
+        };
         let lasting =
             !closed && errno == 0 && calm && tcp.is_some_and(|tcp| tcp.state == sys::TCP_ESTABLISHED);
         if lasting && acknowledged {
@@ -336,15 +337,14 @@ impl Job {
         fill(&mut greeted);
         // What the first greeting's bytes did not get through, the second's will not.
         let over = !greeted.acknowledged || greeted.kind.is_some_and(|kind| self.protocol.is_met_by(kind));
-        let acknowledged = greeted.acknowledged;
+        let (acknowledged, speaks_tls) = (greeted.acknowledged, greeted.kind == Some(Kind::Tls));
         self.dial.greetings.push(greeted);
         if !over && step + 1 < self.protocol.greetings().len() {
             self.connect(step + 1);
-        } else if self.held.is_none()
-            && acknowledged
-            && let Ok(socket) = ConnectSocket::dial(self.dial.target)
-        {
-            self.stage = Stage::Holding { socket, since: Instant::now() };
+        } else if speaks_tls && !self.hello.is_empty() {
+            self.connect(FLIGHT);
+        } else if acknowledged {
+            self.hold_at_last();
         }
     }
 

@@ -1,7 +1,7 @@
 //! Dials the host from inside a container and says what it saw, one JSON object a line.
 //!
 //! ```text
-//! openshell-dialer <alias> <resolve ms> <connect ms> <total ms> <port>[:grpc|:http|:tcp]…
+//! openshell-dialer <alias> <resolve ms> <connect ms> <total ms> <port>[:grpc[:HELLO]|:http|:tcp]…
 //! ```
 //!
 //! It runs alone in an otherwise empty image, as nobody, with a read-only root: so it is one static file that needs no
@@ -12,6 +12,8 @@
 //! - `{"fact":"dial", "port", "address", "local", "local_port", "errno", "errno_name", "timed_out", "elapsed_us", "icmp",
 //!   "tcp", "unanswered", "sockets", "limited", "greetings", "held"}`: one for every port, all dialled at the same time.
 //!   Connected means `errno` 0 and not timed out; then a greeting of the port's protocol follows, and what came back.
+//! - `{"fact":"flight", "port", "bytes"}`: what a service that speaks TLS answered to the ClientHello that the order has for
+//!   its port, `HELLO` in hexadecimal, on a connection of its own. What it means, the probe knows.
 //! - `{"fact":"neighbour", "address", "complete", "device"}`: the ARP table after the dials.
 //! - `{"fact":"end"}`: the output is whole. Without it nothing may be concluded from what is missing.
 //!
@@ -22,7 +24,9 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the facts are this program's standard output")]
 
+mod dial;
 mod greeting;
+mod hex;
 mod job;
 mod sys;
 
@@ -33,8 +37,10 @@ use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use dial::{Dial, Greeted};
 use greeting::Protocol;
-use job::{Dial, Greeted, Job, Surroundings};
+use hex::{hexed, unhexed};
+use job::{Job, Surroundings};
 use sys::{ConnectSocket, QueuedError};
 
 /// How long the connections are kept when nobody ends the standard input.
@@ -50,7 +56,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let Some(order) = Order::parse(&arguments) else {
         eprintln!(
-            "usage: openshell-dialer <alias> <resolve ms> <connect ms> <total ms> <port>[:grpc|:http|:tcp]…"
+            "usage: openshell-dialer <alias> <resolve ms> <connect ms> <total ms> <port>[:grpc[:HELLO]|:http|:tcp]…"
         );
         return ExitCode::from(2);
     };
@@ -65,6 +71,7 @@ fn main() -> ExitCode {
         (dials, _held) = dial_all(address, &order, began);
         for dial in dials {
             facts.push_str(&dial.to_line());
+            facts.push_str(&dial.flight_line());
         }
         facts.push_str(&neighbour_lines());
     }
@@ -85,18 +92,38 @@ struct Order {
     connect: Duration,
     /// For everything.
     total: Duration,
-    ports: Vec<(u16, Protocol)>,
+    ports: Vec<Port>,
+}
+
+/// A port to dial.
+struct Port {
+    number: u16,
+    protocol: Protocol,
+    /// Said to a service that speaks TLS, on a connection of its own; empty for nothing.
+    hello: Vec<u8>,
+}
+
+impl Port {
+    fn parse(word: &str) -> Option<Self> {
+        let (number, rest) = word.split_once(':').unwrap_or((word, "tcp"));
+        let (protocol, hello) = rest.split_once(':').unwrap_or((rest, ""));
+        Some(Self {
+            number: number.parse().ok()?,
+            protocol: Protocol::parse(protocol)?,
+            hello: unhexed(hello)?,
+        })
+    }
+
+    fn start(&self, address: Ipv4Addr, budget: Duration) -> Job {
+        Job::start(SocketAddrV4::new(address, self.number), self.protocol, self.hello.clone(), budget)
+    }
 }
 
 impl Order {
     fn parse(arguments: &[String]) -> Option<Self> {
         let [alias, resolve, connect, total, ports @ ..] = arguments else { return None };
         let milliseconds = |text: &String| text.parse().ok().map(Duration::from_millis);
-        let port = |word: &String| {
-            let (port, protocol) = word.split_once(':').unwrap_or((word, "tcp"));
-            Some((port.parse().ok()?, Protocol::parse(protocol)?))
-        };
-        let ports: Option<Vec<(u16, Protocol)>> = ports.iter().map(port).collect();
+        let ports: Option<Vec<Port>> = ports.iter().map(|word| Port::parse(word)).collect();
         Some(Self {
             alias: alias.clone(),
             resolve: milliseconds(resolve)?,
@@ -207,14 +234,21 @@ impl Dial {
         );
         line
     }
+
+    fn flight_line(&self) -> String {
+        self.flight.as_deref().map_or_else(String::new, |bytes| {
+            format!(
+                "{{\"fact\":\"flight\",\"port\":{},\"bytes\":\"{}\"}}\n",
+                self.target.port(),
+                hexed(bytes)
+            )
+        })
+    }
 }
 
 impl Greeted {
     fn to_object(&self) -> String {
-        let mut answer = String::new();
-        for byte in &self.answer {
-            let _ = write!(answer, "{byte:02x}");
-        }
+        let answer = hexed(&self.answer);
         format!(
             "{{\"greeting\":\"{}\",\"acknowledged\":{},\"answer\":\"{answer}\",\"kind\":{},\"closed\":{},\
              \"errno\":{},\"elapsed_us\":{}}}",
@@ -245,10 +279,7 @@ fn icmp(queue: &[QueuedError]) -> String {
 
 /// Dials and greets every port of `address` at the same time. The second value are connections to keep open.
 fn dial_all(address: Ipv4Addr, order: &Order, began: Instant) -> (Vec<Dial>, Vec<ConnectSocket>) {
-    let start = |(port, protocol): &(u16, Protocol)| {
-        Job::start(SocketAddrV4::new(address, *port), *protocol, order.connect)
-    };
-    let mut jobs: Vec<Job> = order.ports.iter().map(start).collect();
+    let mut jobs: Vec<Job> = order.ports.iter().map(|port| port.start(address, order.connect)).collect();
     run(&mut jobs, address, order.total.saturating_sub(began.elapsed()), false);
     let refusals = jobs.iter().filter(|job| job.was_refused_by_icmp()).count();
     let (mut dials, mut held) = (Vec::new(), Vec::new());
@@ -258,8 +289,7 @@ fn dial_all(address: Ipv4Addr, order: &Order, began: Instant) -> (Vec<Dial>, Vec
         held.extend(socket);
     }
     if refusals > 0 {
-        for (dial, (port, protocol)) in dials.iter_mut().zip(&order.ports).filter(|(dial, _)| dial.timed_out)
-        {
+        for (dial, port) in dials.iter_mut().zip(&order.ports).filter(|(dial, _)| dial.timed_out) {
             // One at a time, each when the next answer is allowed.
             if order.total.saturating_sub(began.elapsed()) < ICMP_INTERVAL + ICMP_PATIENCE {
                 dial.limited = true;
@@ -267,7 +297,7 @@ fn dial_all(address: Ipv4Addr, order: &Order, began: Instant) -> (Vec<Dial>, Vec
             }
             // The peer's kernel counts the time; nothing tells when it is over.
             sys::wait(&[], ICMP_INTERVAL);
-            let mut again = [Job::start(SocketAddrV4::new(address, *port), *protocol, ICMP_PATIENCE)];
+            let mut again = [port.start(address, ICMP_PATIENCE)];
             run(&mut again, address, ICMP_PATIENCE, true);
             let [again] = again;
             if again.was_refused_by_icmp() {

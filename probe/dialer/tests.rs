@@ -25,7 +25,10 @@ fn order(ports: &[(u16, Protocol)]) -> Order {
         resolve: second,
         connect: second,
         total: 3 * second,
-        ports: ports.to_vec(),
+        ports: ports
+            .iter()
+            .map(|(number, protocol)| Port { number: *number, protocol: *protocol, hello: Vec::new() })
+            .collect(),
     }
 }
 
@@ -85,6 +88,30 @@ fn a_gateway_is_known_by_either_of_its_protocols() {
 }
 
 #[test]
+fn the_answer_to_the_callers_hello_is_handed_on_and_a_connection_is_still_held() {
+    let with_hello = |answer: &'static [u8], hello: &[u8]| {
+        let port = Port { number: service(answer, 3), protocol: Protocol::Grpc, hello: hello.to_vec() };
+        let order = Order { ports: vec![port], ..order(&[]) };
+        dial_all(Ipv4Addr::LOCALHOST, &order, Instant::now()).0.remove(0)
+    };
+    let alert = with_hello(b"\x15\x03\x03\0\x02\x02\x28", b"hello");
+    assert_eq!(alert.flight.as_deref(), Some(&b"\x15\x03\x03\0\x02\x02\x28"[..]));
+    assert!(alert.held.is_some() && alert.greetings.len() == 1);
+    // Who speaks no TLS is not asked, nor is anybody without a hello.
+    assert_eq!(with_hello(b"\0\0\0\x04\0\0\0\0\0", b"hello").flight, None);
+    assert_eq!(with_hello(b"\x15\x03\x03\0\x02\x02\x28", b"").flight, None);
+}
+
+/// A server of HTTP/2 sends its settings, and then resets what brought it a ClientHello.
+#[test]
+fn a_connection_that_is_about_to_be_reset_is_not_the_one_that_is_held() {
+    let plain = dial(service(b"\0\0\0\x04\0\0\0\0\0", 2), Protocol::Grpc);
+    assert_eq!(plain.greetings.len(), 1);
+    assert_ne!(plain.held, plain.local.map(|local| local.port()));
+    assert!(plain.held.is_some());
+}
+
+#[test]
 fn silence_and_hanging_up_are_told_apart() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = dial(listener.local_addr().unwrap().port(), Protocol::Http);
@@ -98,9 +125,9 @@ fn silence_and_hanging_up_are_told_apart() {
 fn what_has_not_come_when_the_time_is_over_has_not_come() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let target = SocketAddrV4::new(Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port());
-    let connecting = Job::start(target, Protocol::Http, Duration::from_secs(9)).finish().0;
+    let connecting = Job::start(target, Protocol::Http, Vec::new(), Duration::from_secs(9)).finish().0;
     assert!(connecting.timed_out && connecting.greetings.is_empty());
-    let mut jobs = [Job::start(target, Protocol::Http, Duration::from_secs(9))];
+    let mut jobs = [Job::start(target, Protocol::Http, Vec::new(), Duration::from_secs(9))];
     run(&mut jobs, Ipv4Addr::LOCALHOST, Duration::from_millis(100), false);
     let [greeting] = jobs;
     let greeting = greeting.finish().0;
@@ -123,10 +150,21 @@ fn a_lost_error_never_looks_connected() {
 #[test]
 fn an_order_needs_a_port() {
     let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    let order = Order::parse(&words("alias 100 200 300 8080:grpc 11435")).unwrap();
-    assert_eq!(order.ports, [(8080, Protocol::Grpc), (11435, Protocol::Tcp)]);
-    for wrong in ["alias 100 200 300", "alias 100 200 300 99999", "alias 100 200 300 80:smtp", "alias 1 2 80"]
-    {
+    let order = Order::parse(&words("alias 100 200 300 8080:grpc 11435 8443:grpc:16ff")).unwrap();
+    let ports: Vec<_> =
+        order.ports.iter().map(|port| (port.number, port.protocol, port.hello.as_slice())).collect();
+    let hello = &[0x16, 0xff][..];
+    let expected =
+        [(8080, Protocol::Grpc, &[][..]), (11435, Protocol::Tcp, &[]), (8443, Protocol::Grpc, hello)];
+    assert_eq!(ports, expected);
+    for wrong in [
+        "alias 100 200 300",
+        "alias 100 200 300 99999",
+        "alias 100 200 300 80:smtp",
+        "alias 1 2 80",
+        "alias 100 200 300 80:grpc:1",
+        "alias 100 200 300 80:grpc:xy",
+    ] {
         assert!(Order::parse(&words(wrong)).is_none(), "{wrong}");
     }
 }

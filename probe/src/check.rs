@@ -1,5 +1,8 @@
 //! The check itself: gather the evidence, in the order that makes it proof.
 
+mod identity;
+
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::time::Duration;
 
@@ -9,6 +12,7 @@ use crate::engine::{
     DockerEngine, Endpoint, Engine, EngineError, EngineInfo, Environment, NetworkFacts, discover,
 };
 use crate::evidence::{Evidence, PortEvidence, Trouble};
+use crate::identity::{Authority, IdentityEvidence, Owner, hidden_uid};
 use crate::image::{self, ImageError};
 use crate::interrupt::Interrupt;
 use crate::listeners::{self, HostSide, Listener};
@@ -37,6 +41,10 @@ pub struct Request {
     pub host_gateway_ip: Option<Ipv4Addr>,
     /// Where nothing listens, listen for the time of the dial.
     pub stand_in: bool,
+    /// The authority that signs the certificates of the services that speak gRPC; `None` when that is not known.
+    pub authority: Option<Authority>,
+    /// Whose the sockets of ports must be, where that is known.
+    pub owners: BTreeMap<u16, Owner>,
     /// `--host`.
     pub host: Option<String>,
     /// What the environment says about engines.
@@ -60,6 +68,8 @@ impl Default for Request {
             deadline: DEFAULT_DEADLINE,
             host_gateway_ip: None,
             stand_in: false,
+            authority: None,
+            owners: BTreeMap::new(),
             host: None,
             environment: Environment::current(),
         }
@@ -154,6 +164,7 @@ pub async fn observe(
             return Checked { evidence, warnings };
         }
     };
+    let handshakes = identity::begin(request, &ports);
     let order = Order {
         run: container::new_run(),
         image,
@@ -161,6 +172,7 @@ pub async fn observe(
         route,
         alias: request.alias.clone(),
         ports: ports.clone(),
+        hellos: handshakes.iter().map(|(port, it)| (*port, it.hello().to_vec())).collect(),
         timeout: request.timeout,
         deadline: deadline.left(),
     };
@@ -174,6 +186,7 @@ pub async fn observe(
         AtTheEnd {
             table: listeners::read().ok(),
             sides: if here { dials.iter().filter_map(side).collect() } else { Vec::new() },
+            users: if here { dials.iter().filter_map(identity::user).collect() } else { Vec::new() },
             ways: bridge
                 .iter()
                 .flat_map(|bridge| dials.iter().filter_map(|dial| way_back(dial, bridge)))
@@ -202,6 +215,8 @@ pub async fn observe(
                 port.host = host_dials.iter().find(own).cloned();
                 let side = run.after.sides.iter().find(|(of, _)| *of == port.target.port);
                 port.host_side = side.map(|(_, side)| *side);
+                port.identity.held_by =
+                    run.after.users.iter().find(|(of, _)| *of == port.target.port).map(|(_, uid)| *uid);
                 let way = run.after.ways.iter().find(|(of, _)| *of == port.target.port);
                 port.return_path = way.map(|(_, way)| way.clone());
                 let failed = port.sandbox.as_ref().is_some_and(|dial| dial.outcome != Outcome::Connected);
@@ -212,10 +227,14 @@ pub async fn observe(
                     }
                 }
             }
+            identity::certificates(&mut evidence, request, handshakes, &output.flights);
             evidence.next_hop = hop;
             evidence.resolution = Some(output.resolution);
         }
         Err(trouble) => evidence.trouble = Some(trouble),
+    }
+    if here {
+        identity::holders(&mut evidence);
     }
     Checked { evidence, warnings }
 }
@@ -249,6 +268,7 @@ fn stand_in(evidence: &mut Evidence, address: Ipv4Addr, warnings: &mut Vec<Strin
 struct AtTheEnd {
     table: Option<Vec<Listener>>,
     sides: Vec<(u16, HostSide)>,
+    users: Vec<(u16, u32)>,
     ways: Vec<(u16, ReturnPath)>,
 }
 
@@ -318,6 +338,7 @@ fn of_port(table: Option<&[Listener]>, port: u16) -> Option<Vec<Listener>> {
 }
 
 fn unseen(request: &Request) -> Vec<PortEvidence> {
+    let hidden_uid = hidden_uid();
     let empty = |target: &Target| PortEvidence {
         target: target.clone(),
         sandbox: None,
@@ -326,6 +347,11 @@ fn unseen(request: &Request) -> Vec<PortEvidence> {
         host_side: None,
         return_path: None,
         published_by: Vec::new(),
+        identity: IdentityEvidence {
+            owner: request.owners.get(&target.port).cloned(),
+            hidden_uid,
+            ..IdentityEvidence::default()
+        },
         listeners_before: None,
         listeners_after: None,
     };

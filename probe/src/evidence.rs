@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dial::Dial;
 use crate::engine::{Endpoint, EngineError, EngineInfo, EngineTrouble, NetworkFacts};
+use crate::identity::IdentityEvidence;
 use crate::image::ImageError;
 use crate::listeners::{HostSide, Listener};
 use crate::return_path::ReturnPath;
@@ -59,6 +60,9 @@ pub struct PortEvidence {
     /// Containers that the engine says the port is published for, where the connection does not end here.
     #[serde(default)]
     pub published_by: Vec<String>,
+    /// What is known of who is behind the port. Since 1.3.
+    #[serde(default)]
+    pub identity: IdentityEvidence,
     /// The listeners of the port before the dials, `None` when the table could not be read.
     pub listeners_before: Option<Vec<Listener>>,
     /// The listeners of the port after the dials.

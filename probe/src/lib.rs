@@ -34,6 +34,7 @@ mod engine;
 mod evidence;
 mod explain;
 mod firewall;
+mod identity;
 mod image;
 mod interrupt;
 mod listeners;
@@ -63,9 +64,13 @@ pub use explain::{
     explain_failures,
 };
 pub use firewall::{Firewall, Tool, detect as detect_firewall};
+pub use identity::{
+    Authority, AuthorityError, Certificate, Holder, Identity, IdentityEvidence, Owner, OwnerError, OwnerSpec,
+    Signed,
+};
 pub use image::{ImageError, OWNER, OWNER_LABEL, carried as carried_image};
 pub use interrupt::Interrupt;
-pub use listeners::{HostSide, Listener, Listening, TableError, host_side, read as read_listeners};
+pub use listeners::{HostSide, Listener, Listening, TableError, held_by, host_side, read as read_listeners};
 pub use preflight::{
     Decision, Gate, HOST_GATEWAY_ATTEMPTS, LifecyclePath, PREFLIGHT_DEADLINE, Preflight, is_wsl,
 };
@@ -79,4 +84,4 @@ pub use target::{PortSpec, Protocol, Target, TargetError};
 pub use vantage::container::{EXPIRES_LABEL, Order, RESOLVE_TIMEOUT, RUN_LABEL, Run, new_run, run, sweep};
 pub use vantage::host::dial_all;
 pub use vantage::{DialerOutput, Neighbour, ProtocolError, Resolution};
-pub use verdict::{Cause, Confidence, Ground, Judgement, Verdict, decide, grounds};
+pub use verdict::{Cause, Confidence, Ground, Judgement, Verdict, decide, grounds, identity};

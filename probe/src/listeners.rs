@@ -84,12 +84,21 @@ pub fn host_side(local: SocketAddrV4, peer: SocketAddrV4) -> Result<HostSide, Ta
     // include/net/tcp_states.h
     const SYN_RECV: u8 = 3;
     const NEW_SYN_RECV: u8 = 12;
-    Ok(match sock_diag::connection(local, peer)? {
+    Ok(match sock_diag::connection(local, peer)?.map(|found| found.state) {
         None if sock_diag::has_peer(peer)? => HostSide::Present,
         None => HostSide::Absent,
         Some(SYN_RECV | NEW_SYN_RECV) => HostSide::HalfOpen,
         Some(_) => HostSide::Present,
     })
+}
+
+/// The user that has this host's end of the connection from `peer` to `local`; `None` when there is none, or when no
+/// process has accepted it. Needs no privilege.
+///
+/// # Errors
+/// When the kernel does not answer.
+pub fn held_by(local: SocketAddrV4, peer: SocketAddrV4) -> Result<Option<u32>, TableError> {
+    Ok(sock_diag::connection(local, peer)?.and_then(|found| found.uid))
 }
 
 /// What two readings of the table, before and after the dials, say of a port.

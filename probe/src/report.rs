@@ -11,13 +11,14 @@ use crate::check::{Checked, Request};
 use crate::evidence::{Evidence, PortEvidence};
 use crate::explain::Explanation;
 use crate::firewall::{self, Firewall};
+use crate::identity::Identity;
 use crate::preflight::Gate;
 use crate::remedy::Remedy;
 use crate::route::{Route, bridge_gateway};
-use crate::verdict::{Cause, Confidence, Ground, Judgement, Verdict, decide, grounds};
+use crate::verdict::{Cause, Confidence, Ground, Judgement, Verdict, decide, grounds, identity};
 
 /// Major and minor version of the JSON form.
-pub const SCHEMA_VERSION: &str = "1.3";
+pub const SCHEMA_VERSION: &str = "1.4";
 /// The JSON schema of [`Report`], as committed.
 pub const SCHEMA: &str = include_str!("../schema/report.v1.json");
 /// The release of this program.
@@ -77,13 +78,16 @@ pub struct TargetReport {
     /// What they rest on, the deciding pieces last. Since 1.2.
     #[serde(default)]
     pub because: Vec<Ground>,
+    /// What vouches for the service's identity, where it is reached. Since 1.3.
+    #[serde(default)]
+    pub identity: Identity,
     /// The reason in plain words, on one line.
     pub summary: String,
     /// The command that opens the path, where a firewall is at fault.
     pub remedy: Option<Remedy>,
     /// What to do, a line each: the remedy's text first.
     pub hints: Vec<String>,
-    /// Which rule decided, where the rules were looked at. Since 1.3.
+    /// Which rule decided, where the rules were looked at. Since 1.4.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explanation: Option<Explanation>,
 }
@@ -173,6 +177,7 @@ fn answer(
         cause: judgement.cause,
         confidence,
         because,
+        identity: identity(evidence, port, judgement),
         summary: words::summary(evidence, port, judgement),
         remedy,
         hints,

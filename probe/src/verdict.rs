@@ -6,10 +6,12 @@
 //! namespace. The order of the questions below is that proof.
 
 mod grounds;
+mod identity;
 
 use std::net::Ipv4Addr;
 
 pub use grounds::{Confidence, Ground, grounds};
+pub use identity::identity;
 
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +70,10 @@ pub enum Cause {
     Unresponsive,
     /// What answers speaks another protocol than the service.
     OtherProtocol,
+    /// Another user than the declared owner holds the service's socket.
+    OtherOwner,
+    /// The service's certificate is not signed by the known authority.
+    OtherCertificate,
     /// The packets are taken to another place than this host's own service, such as a container that the port is published
     /// for.
     Redirected,
@@ -219,7 +225,7 @@ fn connected(evidence: &Evidence, port: &PortEvidence, dial: &Dial, bridge: Opti
     };
     let any = |wanted: &dyn Fn(&Greeted) -> bool| dial.greetings.iter().any(wanted);
     if any(&met) {
-        return Judgement::ok();
+        return identity::stranger(port, dial.address, bridge).map_or_else(Judgement::ok, Judgement::wrong);
     }
     if dial.greetings.is_empty() {
         return Judgement::unavailable(Cause::ProbeFailed);

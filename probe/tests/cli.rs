@@ -34,7 +34,7 @@ fn host(socket: &Path) -> String {
 
 #[test]
 fn wrong_arguments_exit_2_and_name_the_argument() {
-    let table: [(&[&str], &str); 14] = [
+    let table: [(&[&str], &str); 23] = [
         (&[], "Usage"),
         (&["frobnicate"], "frobnicate"),
         (&["check", "--port", "0"], "--port"),
@@ -49,11 +49,40 @@ fn wrong_arguments_exit_2_and_name_the_argument() {
         (&["check", "--network", "../x"], "--network"),
         (&["check", "--alias", "a b"], "--alias"),
         (&["check", "--host-gateway-ip", "fd00::1"], "--host-gateway-ip"),
+        (&["check", "--ca", "/nonexistent/ca.crt"], "failed to read /nonexistent/ca.crt"),
+        (&["check", "--ca", "/"], "failed to read /"),
+        (&["check", "--ca", "/dev/null"], "failed to read /dev/null"),
+        (&["check", "--ca", "/etc/hostname"], "/etc/hostname has no certificate"),
+        (&["check", "--owner", "8080"], "PORT=USER"),
+        (&["check", "--owner", "8080=no-such-user"], "there is no user no-such-user"),
+        (&["check", "--owner", "9=0"], "name it with --port 9"),
+        (&["check", "--owner", "8080=0", "--owner", "8080=1"], "port 8080 twice"),
+        (&["preflight", "--port", "8080", "--owner", "8081=0"], "name it with --port 8081"),
     ];
     for (arguments, named) in table {
         let assert = probe().args(arguments).assert().code(2).stdout("");
         assert.stderr(predicate::str::contains(named));
     }
+}
+
+#[test]
+fn a_file_of_authorities_is_read_before_anything_else_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.crt");
+    let check = |text: &str, ports: &[&str]| {
+        std::fs::write(&file, text).unwrap();
+        probe().args(["check", "--ca"]).arg(&file).args(ports).assert()
+    };
+    let named = || predicate::str::contains(file.to_str().unwrap().to_owned());
+    for text in ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        check(text, &[]).code(2).stdout("").stderr(named());
+    }
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem();
+    check(&authority, &["--port", "80/http"]).code(2).stderr(predicate::str::contains("no port speaks gRPC"));
+    // Then the engine is asked, and is not there.
+    check(&authority, &[]).code(3);
 }
 
 #[test]

@@ -92,6 +92,7 @@ fn order() -> Order {
         route: Route::BridgeGateway { address: Ipv4Addr::new(172, 18, 0, 1) },
         alias: "host.openshell.internal".to_owned(),
         ports: vec![(8080, Protocol::Grpc), (11435, Protocol::Http)],
+        hellos: Default::default(),
         timeout: Duration::from_millis(3500),
         deadline: Duration::from_secs(30),
     }

@@ -159,6 +159,7 @@ fn answer(reports: &[Report], port: u16) -> Result<Answer, RunError> {
     Ok(Answer {
         verdict: first.verdict,
         cause: first.cause,
+        identity: first.identity,
         summary: first.summary,
         hints: first.hints,
         remedy: first.remedy.map(|remedy| remedy.argv.join(" ")),

@@ -69,6 +69,12 @@ fn mismatches(expect: &Expect, answer: &Answer) -> Vec<String> {
             answer.summary
         ));
     }
+    if let Some(expected) = expect.identity
+        && expected != answer.identity
+    {
+        let (found, expected) = (word(&answer.identity), word(&expected));
+        wrong.push(format!("what vouches for the service is {found} and not {expected}: {}", answer.summary));
+    }
     for beside in &answer.beside {
         if (beside.verdict, beside.cause) != (answer.verdict, answer.cause) {
             let said = judgement(beside.verdict, beside.cause);

@@ -2,7 +2,7 @@
 
 mod events;
 
-use probe::{Cause, PortSpec, Verdict};
+use probe::{Cause, Identity, PortSpec, Verdict};
 use serde::Deserialize;
 
 use crate::vm::Persona;
@@ -155,6 +155,9 @@ pub struct Expect {
     /// The probe's cause. `ok` and `network_not_found` have none.
     #[cfg_attr(test, schemars(schema_with = "schema::cause"))]
     pub cause: Option<Cause>,
+    /// What vouches for the service, as the probe's report has it; not looked at unless said.
+    #[cfg_attr(test, schemars(schema_with = "schema::identity"))]
+    pub identity: Option<Identity>,
     /// What a real sandbox experiences. May be missing only where the verdict is `probe_unavailable`.
     pub oracle: Option<Experience>,
     /// What a real sandbox calls there. Unless said: `grpc` or `grpc-tls` for a target labelled `gateway`, as that gateway

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use probe::{Cause, Verdict};
+use probe::{Cause, Identity, Verdict};
 
 use super::check::Checked;
 use super::events::{EventError, Stage};
@@ -59,6 +59,8 @@ pub struct Answer {
     pub verdict: Verdict,
     /// The probe's cause.
     pub cause: Option<Cause>,
+    /// What vouches for the service, as the probe says.
+    pub identity: Identity,
     /// The probe's summary.
     pub summary: String,
     /// The probe's hints.

@@ -120,8 +120,8 @@ impl Stage<'_> {
     pub(super) async fn start_service(&mut self, event: &ServiceEvent) -> Result<(), EventError> {
         self.refuse_second(&event.name)?;
         let binds = event.bind.iter().map(|bind| self.address(*bind)).collect::<Result<Vec<IpAddr>, _>>()?;
-        let service =
-            OtherService::new(event.kind, event.port).bind_addresses(binds).start(self.host).await?;
+        let service = OtherService::new(event.kind, event.port).bind_addresses(binds);
+        let service = event.user.into_iter().fold(service, OtherService::user).start(self.host).await?;
         self.services.push((event.name.clone(), Running::of(self.host, service)));
         Ok(())
     }

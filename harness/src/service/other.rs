@@ -53,6 +53,7 @@ pub enum Behaviour {
 #[derive(Clone, Debug)]
 pub struct OtherService {
     config: Config,
+    user: Option<u32>,
 }
 
 /// What it is told.
@@ -70,7 +71,7 @@ impl OtherService {
     #[must_use]
     pub fn new(behaviour: Behaviour, port: u16) -> Self {
         let addresses = vec![Ipv4Addr::UNSPECIFIED.into()];
-        Self { config: Config { behaviour, addresses, port, namespace: None } }
+        Self { config: Config { behaviour, addresses, port, namespace: None }, user: None }
     }
 
     /// Listens on these addresses instead.
@@ -87,12 +88,19 @@ impl OtherService {
         self
     }
 
+    /// Runs as this user, and the group of the same number, instead of root.
+    #[must_use]
+    pub fn user(mut self, user: u32) -> Self {
+        self.user = Some(user);
+        self
+    }
+
     /// Starts it and waits until it listens.
     ///
     /// # Errors
     /// When it ends instead, as it does when it cannot bind its addresses.
     pub async fn start(self, host: &Host) -> Result<Service, ServiceError> {
-        Service::start(host, NAME, &self.config).await
+        Service::start_as(host, NAME, &self.config, self.user).await
     }
 }
 

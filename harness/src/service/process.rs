@@ -79,11 +79,21 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts a stand-in and waits until it says that it listens.
+    /// Starts a stand-in as root and waits until it says that it listens.
     pub(super) async fn start(
         host: &Host,
         name: &'static str,
         config: &impl Serialize,
+    ) -> Result<Self, ServiceError> {
+        Self::start_as(host, name, config, None).await
+    }
+
+    /// The same, as that user unless that is none.
+    pub(super) async fn start_as(
+        host: &Host,
+        name: &'static str,
+        config: &impl Serialize,
+        user: Option<u32>,
     ) -> Result<Self, ServiceError> {
         let io = |what| move |source| ServiceError::Io { name, what, source };
         let config = serde_json::to_string(config).map_err(|error| ServiceError::Io {
@@ -95,9 +105,10 @@ impl Service {
         let (stdout, announcements) = pipe::pipe().map_err(io("make a pipe"))?;
         let stdin: OwnedFd = stdin.into_nonblocking_fd().map_err(io("make a lifeline"))?;
         let stdout: OwnedFd = stdout.into_blocking_fd().map_err(io("make a pipe"))?;
-        let process = host
-            .command(name)
-            .itself()
+        let command = host.command(name).itself();
+        let process = user
+            .into_iter()
+            .fold(command, |command, user| command.user(user, user))
             .env(stand_in::VARIABLE, config)
             .stdin(stdin)
             .stdout(stdout)

@@ -1,16 +1,19 @@
 //! Arguments, and the request they make.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::check::{DEFAULT_DEADLINE, DEFAULT_TIMEOUT, Request};
 use crate::engine::Environment;
+use crate::identity::{Authority, AuthorityError, Owner, OwnerSpec};
 use crate::preflight::{LifecyclePath, PREFLIGHT_DEADLINE, Preflight};
 use crate::route::{DEFAULT_NETWORK, OPENSHELL_ALIAS};
 use crate::sanitize::sanitize;
-use crate::target::{PortSpec, Target};
+use crate::target::{PortSpec, Protocol, Target};
 
 /// OpenShell's and NemoClaw's variable for the sandbox network.
 const NETWORK_VARIABLE: &str = "OPENSHELL_DOCKER_NETWORK_NAME";
@@ -66,6 +69,12 @@ pub(super) struct Common {
     /// The address of OpenShell's setting host_gateway_ip, when it is set
     #[arg(long, value_name = "ADDRESS")]
     host_gateway_ip: Option<Ipv4Addr>,
+    /// The PEM file of the authority that signs the gateway's certificate: one of another is the wrong service's
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Whose a port's socket must be, as in 8080=openshell or 8080=1000: another user's is the wrong service's
+    #[arg(long = "owner", value_name = "PORT=USER|UID")]
+    owners: Vec<OwnerSpec>,
     /// The form of the answer
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(super) format: Format,
@@ -153,6 +162,14 @@ pub(super) struct CleanArguments {
 /// Arguments that are well-formed each but make no sense together.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum UsageError {
+    #[error("--ca: {0}")]
+    Authority(#[from] AuthorityError),
+    #[error("--ca has no use: no port speaks gRPC; name its protocol, as in 8443=name/grpc")]
+    UnusedAuthority,
+    #[error("--owner {port}={user} has no port: name it with --port {port} too")]
+    OwnerOfNothing { port: u16, user: u32 },
+    #[error("--owner names the port {port} twice: name it once")]
+    TwoOwners { port: u16 },
     #[error("the command line names the port {port} twice: name it once")]
     Duplicate { port: u16 },
     #[error(
@@ -237,6 +254,11 @@ impl Common {
         if !is_name(&self.alias) {
             return Err(UsageError::Name { argument: "--alias" });
         }
+        let owners = self.owners(&targets)?;
+        let authority = self.ca.as_deref().map(Authority::read).transpose()?;
+        if authority.is_some() && !targets.iter().any(|target| target.protocol == Protocol::Grpc) {
+            return Err(UsageError::UnusedAuthority);
+        }
         Ok(Request {
             network,
             alias: self.alias.clone(),
@@ -245,9 +267,25 @@ impl Common {
             deadline,
             host_gateway_ip: self.host_gateway_ip,
             stand_in: false,
+            authority,
+            owners,
             host: self.host.clone(),
             environment: Environment::current(),
         })
+    }
+
+    /// Whose each port must be, each port once.
+    fn owners(&self, targets: &[Target]) -> Result<BTreeMap<u16, Owner>, UsageError> {
+        let mut owners = BTreeMap::new();
+        for OwnerSpec { port, owner } in &self.owners {
+            if !targets.iter().any(|target| target.port == *port) {
+                return Err(UsageError::OwnerOfNothing { port: *port, user: owner.uid });
+            }
+            if owners.insert(*port, owner.clone()).is_some() {
+                return Err(UsageError::TwoOwners { port: *port });
+            }
+        }
+        Ok(owners)
     }
 
     /// The network, and what named it.

@@ -74,8 +74,16 @@ fn dump(family: u8) -> Result<Vec<Listener>, TableError> {
     }
 }
 
-/// The state of the connection between these two, as this side of it has it; `None` when there is none here.
-pub(super) fn connection(local: SocketAddrV4, peer: SocketAddrV4) -> Result<Option<u8>, TableError> {
+/// A connection as this side of it has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Connection {
+    pub(super) state: u8,
+    /// Whose it is; `None` as long as no process has accepted it.
+    pub(super) uid: Option<u32>,
+}
+
+/// The connection between these two; `None` when there is none here.
+pub(super) fn connection(local: SocketAddrV4, peer: SocketAddrV4) -> Result<Option<Connection>, TableError> {
     // `struct inet_diag_sockid`: ports, source, destination, interface, cookie; all ones is "no cookie".
     let mut id = [0u8; 48];
     id[0..2].copy_from_slice(&local.port().to_be_bytes());
@@ -97,9 +105,12 @@ pub(super) fn connection(local: SocketAddrV4, peer: SocketAddrV4) -> Result<Opti
             errno => Err(Errno::from_raw(errno).into()),
         },
         SOCK_DIAG_BY_FAMILY => {
-            let state = body.get(1).copied().ok_or(Errno::EBADMSG)?;
+            let message = body.first_chunk::<MESSAGE>().ok_or(Errno::EBADMSG)?;
+            let (state, uid, inode) = (message[1], word(message, 64), word(message, 68));
+            // A connection without a file has no user yet, and says root where it knows none.
+            let uid = Some(uid).filter(|_| inode != 0);
             // Without such a connection the kernel finds the listener that would take it.
-            Ok(Some(state).filter(|state| u32::from(*state) != TCP_LISTEN))
+            Ok(Some(Connection { state, uid }).filter(|found| u32::from(found.state) != TCP_LISTEN))
         }
         _ => Err(Errno::EBADMSG.into()),
     }
@@ -196,12 +207,16 @@ fn each(mut datagram: &[u8], mut take: impl FnMut(&[u8])) -> Result<bool, TableE
     Ok(false)
 }
 
+/// A number of a message in this machine's order.
+fn word(message: &[u8; MESSAGE], at: usize) -> u32 {
+    u32::from_ne_bytes([message[at], message[at + 1], message[at + 2], message[at + 3]])
+}
+
 /// `struct inet_diag_msg`: family, state, timer, retrans (one byte each), the socket id (ports in network order,
 /// source, destination, interface, cookie), then expires, rqueue, wqueue, uid, inode; attributes follow.
 fn listener(body: &[u8]) -> Option<Listener> {
     let (message, mut attributes) = body.split_first_chunk::<MESSAGE>()?;
-    let word =
-        |at: usize| u32::from_ne_bytes([message[at], message[at + 1], message[at + 2], message[at + 3]]);
+    let word = |at: usize| word(message, at);
     let source: [u8; 16] = message[8..24].try_into().ok()?;
     let address = match message[0] {
         AF_INET => IpAddr::V4(Ipv4Addr::new(source[0], source[1], source[2], source[3])),
@@ -267,9 +282,11 @@ mod tests {
             let service = SocketAddrV4::new(Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port());
             let client = std::net::TcpStream::connect(service).unwrap();
             let peer = v4(client.local_addr().unwrap());
-            assert_eq!(connection(service, peer), Ok(Some(1)), "established, before it is accepted");
+            let queued = Connection { state: 1, uid: None };
+            assert_eq!(connection(service, peer), Ok(Some(queued)), "established, before it is accepted");
             let accepted = listener.accept().unwrap();
-            assert_eq!(connection(service, peer), Ok(Some(1)));
+            let own = Some(nix::unistd::geteuid().as_raw());
+            assert_eq!(connection(service, peer), Ok(Some(Connection { state: 1, uid: own })));
             assert_eq!(has_peer(peer), Ok(true));
             let nobody = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
             assert_eq!(has_peer(nobody), Ok(false));

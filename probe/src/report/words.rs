@@ -6,12 +6,13 @@ use std::time::Duration;
 use crate::dial::{Answer, Dial, Outcome};
 use crate::engine::EngineTrouble;
 use crate::evidence::{Evidence, PortEvidence};
+use crate::identity::Identity;
 use crate::listeners::Listening;
 use crate::route::{DOCKER_ALIAS, OPENSHELL_ALIAS, Route};
 use crate::sanitize::sanitize;
 use crate::standpoint::Standpoint;
 use crate::target::Protocol;
-use crate::verdict::{Cause, Judgement, Verdict};
+use crate::verdict::{Cause, Judgement, Verdict, identity};
 
 /// The answer in plain words, on one line.
 pub(super) fn summary(evidence: &Evidence, port: &PortEvidence, judgement: Judgement) -> String {
@@ -34,7 +35,7 @@ fn explained(evidence: &Evidence, port: &PortEvidence, judgement: Judgement) -> 
     let trouble = || evidence.trouble.as_ref().map_or_else(String::new, ToString::to_string);
     let Some(cause) = judgement.cause else {
         return match judgement.verdict {
-            Verdict::Ok => connected(port, &place),
+            Verdict::Ok => connected(evidence, port, judgement, &place),
             _ => trouble(),
         };
     };
@@ -58,6 +59,10 @@ fn explained(evidence: &Evidence, port: &PortEvidence, judgement: Judgement) -> 
             answer(port),
             expected(port.target.protocol)
         ),
+        Cause::OtherOwner => other_owner(port, &place),
+        Cause::OtherCertificate => {
+            format!("what answers on {place} is not the service: the known CA did not sign its certificate")
+        }
         Cause::Redirected => format!("what sandboxes send to {place} goes elsewhere: {}", elsewhere(port)),
         Cause::NotListening => format!("nothing listens on {place} ({})", ended(port)),
         Cause::WrongBind => {
@@ -137,9 +142,21 @@ pub(super) fn hints(
         Some(Cause::Unresponsive) => {
             &["restart the service: it takes connections and does not answer".to_owned()]
         }
-        Some(Cause::OtherProtocol) => &[format!(
-            "see what listens on port {number}, and whether the target is named rightly: PORT=LABEL/PROTOCOL"
-        )],
+        Some(Cause::OtherProtocol) => {
+            let named = format!(
+                "see what listens on port {number}, and whether the target is named rightly: PORT=LABEL/PROTOCOL"
+            );
+            return [named].into_iter().chain(who_holds(port)).collect();
+        }
+        Some(Cause::OtherCertificate) => {
+            let named = format!(
+                "see what listens on port {number}, and whether --ca is the file that sandboxes are given"
+            );
+            return [named].into_iter().chain(who_holds(port)).collect();
+        }
+        Some(Cause::OtherOwner) => {
+            &[format!("stop what holds port {number} and start the service, or correct --owner {number}")]
+        }
         Some(Cause::Redirected) => &[match port.published_by.first() {
             Some(name) => {
                 format!("stop publishing port {number} for the container {name}, or move the service")
@@ -206,11 +223,42 @@ fn place(evidence: &Evidence, port: &PortEvidence) -> String {
     }
 }
 
-fn connected(port: &PortEvidence, place: &str) -> String {
+fn connected(evidence: &Evidence, port: &PortEvidence, judgement: Judgement, place: &str) -> String {
+    let known = &port.identity;
+    let vouched = match (identity(evidence, port, judgement), &known.owner, &known.certificate) {
+        (Identity::Certificate, ..) => ", and the known CA signed its certificate".to_owned(),
+        (Identity::Owner, Some(owner), _) => format!(", and user {owner} holds it"),
+        (_, _, Some(certificate)) => format!(", and its certificate is not verified: {}", certificate.detail),
+        (_, Some(_), _) => ", and whose it is is not known".to_owned(),
+        _ => String::new(),
+    };
     match &port.sandbox {
-        Some(dial) => format!("sandboxes reach {place} ({:.1} ms)", milliseconds(dial)),
-        None => format!("sandboxes reach {place}"),
+        Some(dial) => format!("sandboxes reach {place} ({:.1} ms){vouched}", milliseconds(dial)),
+        None => format!("sandboxes reach {place}{vouched}"),
     }
+}
+
+fn other_owner(port: &PortEvidence, place: &str) -> String {
+    let known = &port.identity;
+    let owner = known.owner.as_ref().map_or_else(String::new, ToString::to_string);
+    let uid = known.held_by.map_or_else(|| "another".to_owned(), |uid| uid.to_string());
+    let program = holder(port).map_or_else(String::new, |program| format!(" ({program})"));
+    format!("what answers on {place} is not the service: user {uid}{program} holds it, and not {owner}")
+}
+
+/// The program that holds the socket, where it is to be seen.
+fn holder(port: &PortEvidence) -> Option<String> {
+    let holders = &port.identity.holders;
+    let held = holders.iter().find(|it| port.identity.held_by.is_none_or(|uid| it.uid == uid));
+    let (pid, program) = held.and_then(|it| Some((it.pid?, it.program.as_ref()?)))?;
+    Some(format!("{}, process {pid}", sanitize(program)))
+}
+
+/// A line that says who holds the port.
+fn who_holds(port: &PortEvidence) -> Option<String> {
+    let uid = port.identity.holders.first()?.uid;
+    let program = holder(port).unwrap_or_else(|| "its program cannot be seen".to_owned());
+    Some(format!("port {} is held by user {uid}: {program}", port.target.port))
 }
 
 fn milliseconds(dial: &Dial) -> f64 {

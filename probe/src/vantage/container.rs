@@ -41,6 +41,8 @@ pub struct Order {
     pub alias: String,
     /// The ports to dial, and what each is greeted in.
     pub ports: Vec<(u16, Protocol)>,
+    /// The ClientHello for each port whose certificate is asked for. The dialer says it to a service that speaks TLS.
+    pub hellos: BTreeMap<u16, Vec<u8>>,
     /// How long each dial may take.
     pub timeout: Duration,
     /// How long the whole check may take, from now.
@@ -56,7 +58,14 @@ impl Order {
         arguments.push(self.timeout.as_millis().to_string());
         // The container has to start and to go within the same time.
         arguments.push(self.deadline.saturating_sub(START).as_millis().to_string());
-        arguments.extend(self.ports.iter().map(|(port, protocol)| format!("{port}:{}", protocol.word())));
+        arguments.extend(self.ports.iter().map(|(port, protocol)| {
+            let mut argument = format!("{port}:{}", protocol.word());
+            if let Some(hello) = self.hellos.get(port) {
+                argument.push(':');
+                argument.extend(hello.iter().map(|byte| format!("{byte:02x}")));
+            }
+            argument
+        }));
         let expires = now() + (self.deadline + GRACE).as_secs();
         ContainerSpec {
             name: format!("openshell-probe-{}", self.run),

@@ -54,6 +54,8 @@ pub struct DialerOutput {
     pub resolution: Resolution,
     /// The dials, in the order of the ports.
     pub dials: Vec<Dial>,
+    /// What services answered to the ClientHello that was sent for their port.
+    pub flights: Vec<(u16, Vec<u8>)>,
     /// The ARP table after the dials.
     pub neighbours: Vec<Neighbour>,
 }
@@ -81,6 +83,7 @@ pub enum ProtocolError {
 enum Fact {
     Name(Resolution),
     Dial(RawDial),
+    Flight { port: u16, bytes: String },
     Neighbour(Neighbour),
     End,
 }
@@ -119,12 +122,23 @@ impl DialerOutput {
                     parsed.resolution = Resolution { error, ..resolution };
                 }
                 Fact::Dial(raw) => parsed.dials.push(raw.into()),
+                Fact::Flight { port, bytes } => {
+                    let bytes =
+                        unhexed(&bytes).ok_or_else(|| ProtocolError::Line { line: sanitize(line) })?;
+                    parsed.flights.push((port, bytes));
+                }
                 Fact::Neighbour(neighbour) => parsed.neighbours.push(neighbour),
                 Fact::End => return Ok(parsed),
             }
         }
         Err(ProtocolError::Incomplete { output: sanitize(output) })
     }
+}
+
+/// The bytes of digits in hexadecimal.
+fn unhexed(digits: &str) -> Option<Vec<u8>> {
+    let byte = |at: usize| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok();
+    (0..digits.len()).step_by(2).map(byte).collect()
 }
 
 impl From<RawDial> for Dial {
@@ -158,6 +172,7 @@ mod tests {
 
     const OUTPUT: &str = r#"{"fact":"name","alias":"host.openshell.internal","addresses":["172.18.0.1"],"error":null,"elapsed_us":25}
 {"fact":"dial","port":8080,"address":"172.18.0.1","local":"172.18.0.2","local_port":40000,"errno":113,"errno_name":"EHOSTUNREACH","timed_out":false,"elapsed_us":740,"icmp":[{"errno":113,"origin":2,"type":3,"code":13,"offender":"172.18.0.1"}],"tcp":{"state":7,"retransmits":0,"rtt_us":0},"unanswered":0,"sockets":0,"limited":false,"greetings":[],"held":null}
+{"fact":"flight","port":8080,"bytes":"16ff"}
 {"fact":"neighbour","address":"172.18.0.1","complete":true,"device":"eth0"}
 {"fact":"end"}
 "#;
@@ -169,6 +184,7 @@ mod tests {
         let refusal = output.dials[0].refusal().unwrap();
         assert_eq!((refusal.kind, refusal.code), (3, 13));
         assert!(output.neighbours[0].complete);
+        assert_eq!(output.flights, [(8080, vec![0x16, 0xff])]);
     }
 
     #[test]
@@ -181,6 +197,8 @@ mod tests {
     #[test]
     fn a_strangers_line_is_an_error() {
         let error = DialerOutput::parse("exec \u{1b}[31mformat error\n").unwrap_err();
+        let odd = OUTPUT.replace("16ff", "16f");
+        assert!(matches!(DialerOutput::parse(&odd), Err(ProtocolError::Line { .. })));
         assert_eq!(error, ProtocolError::Line { line: "exec \\u{1b}[31mformat error".to_owned() });
     }
 }

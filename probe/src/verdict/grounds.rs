@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cause, Judgement, Verdict, listening};
+use super::{Cause, Judgement, Verdict, identity, listening};
 use crate::dial::Outcome;
 use crate::evidence::{Evidence, PortEvidence};
+use crate::identity::Identity;
 use crate::listeners::{HostSide, Listening};
 use crate::standpoint::Standpoint;
 
@@ -80,6 +81,14 @@ pub enum Ground {
     ReturnPathElsewhere,
     /// This host's own dial to the same address is refused.
     HostsDialRefused,
+    /// The declared owner holds the service's socket.
+    HeldByItsOwner,
+    /// Another user than the declared owner does, before and after, and has the sandbox's connection.
+    HeldByAnother,
+    /// The service's certificate is signed by the known authority, and the service has its key.
+    CertificateOfTheKnownAuthority,
+    /// It is signed by another one.
+    CertificateOfAnotherAuthority,
     /// Refusals are rationed, and others were sent at the same time.
     RefusalsRationed,
 }
@@ -131,6 +140,13 @@ pub fn grounds(evidence: &Evidence, port: &PortEvidence, judgement: Judgement) -
         because.extend((!port.published_by.is_empty()).then_some(Ground::Published));
         let elsewhere = judgement.cause == Some(Cause::ReversePath);
         because.extend(elsewhere.then_some(Ground::ReturnPathElsewhere));
+        because.extend(match (judgement.cause, identity(evidence, port, judgement)) {
+            (Some(Cause::OtherOwner), _) => Some(Ground::HeldByAnother),
+            (Some(Cause::OtherCertificate), _) => Some(Ground::CertificateOfAnotherAuthority),
+            (_, Identity::Owner) => Some(Ground::HeldByItsOwner),
+            (_, Identity::Certificate) => Some(Ground::CertificateOfTheKnownAuthority),
+            (_, Identity::Unverified) => None,
+        });
         because.dedup();
     }
     (confidence(judgement, &because), because)
@@ -142,6 +158,7 @@ fn of_the_greetings(port: &PortEvidence, judgement: Judgement) -> Option<Ground>
     Some(match (judgement.cause, last.kind) {
         (None, Some(_)) => Ground::AnsweredInItsProtocol,
         (None, None) if last.acknowledged => Ground::Acknowledged,
+        (Some(Cause::OtherOwner), None) if last.acknowledged => Ground::Acknowledged,
         (Some(Cause::OtherProtocol), _) => Ground::AnsweredInAnother,
         _ if dial.was_refused_late() => Ground::RefusedByIcmp,
         _ if last.closed => Ground::HungUp,

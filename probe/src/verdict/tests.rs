@@ -2,11 +2,12 @@
 
 mod any;
 mod given;
+mod identity;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use any::{any_evidence, any_port};
+use any::{any_evidence, any_identity, any_port};
 use given::{dial, error, evidence, greeted, icmp, port};
 use proptest::prelude::*;
 
@@ -14,6 +15,7 @@ use super::*;
 use crate::dial::{Greeting, Icmp, TcpState};
 use crate::engine::{EngineError, NetworkFacts};
 use crate::evidence::Trouble;
+use crate::identity::{Certificate, IdentityEvidence, Owner, Signed};
 use crate::listeners::Listener;
 use crate::listeners::tests::listener;
 use crate::return_path::ReturnPath;
@@ -365,11 +367,19 @@ fn the_cases_reach_every_kind_of_answer() {
     let mut seen: Vec<Judgement> = Vec::new();
     for _ in 0..4096 {
         let evidence = any_evidence().new_tree(&mut runner).unwrap().current();
-        let port = any_port().new_tree(&mut runner).unwrap().current();
+        let mut port = any_port().new_tree(&mut runner).unwrap().current();
+        port.identity = any_identity().new_tree(&mut runner).unwrap().current();
         seen.push(decide(&evidence, &port));
     }
-    for cause in [Cause::Dropped, Cause::Rejected, Cause::LinkDown, Cause::WrongBind, Cause::UnknownFromHere]
-    {
+    for cause in [
+        Cause::Dropped,
+        Cause::Rejected,
+        Cause::LinkDown,
+        Cause::WrongBind,
+        Cause::UnknownFromHere,
+        Cause::OtherOwner,
+        Cause::OtherCertificate,
+    ] {
         let count = seen.iter().filter(|judgement| judgement.cause == Some(cause)).count();
         assert!(count >= 5, "{cause:?} came up {count} times only");
     }
@@ -399,7 +409,8 @@ proptest! {
         prop_assert_eq!(evidence.route, Some(Route::BridgeGateway { address: GATEWAY }));
         prop_assert!(evidence.trouble.is_none());
         prop_assert!(port.sandbox.as_ref().is_some_and(|dial| {
-            dial.outcome != Outcome::TimedOut || port.return_path.as_ref().is_none_or(|path| path.index == Some(BRIDGE))
+            // A refusal found its way.
+            dial.outcome != Outcome::TimedOut || dial.refusal().is_some() || port.return_path.as_ref().is_none_or(|path| path.index == Some(BRIDGE))
         }), "no way back");
         prop_assert_eq!(decided.verdict, Verdict::TcpFailed);
     }
@@ -440,12 +451,41 @@ proptest! {
         evidence in any_evidence(),
         port in any_port(),
         other in any_port(),
+        known in any_identity(),
     ) {
         if decide(&evidence, &port).verdict != Verdict::TcpFailed {
             return Ok(());
         }
-        let contrary = PortEvidence { target: port.target.clone(), sandbox: port.sandbox.clone(), ..other };
+        let contrary =
+            PortEvidence { target: port.target.clone(), sandbox: port.sandbox.clone(), identity: known, ..other };
         prop_assert_ne!(decide(&evidence, &contrary).verdict, Verdict::Ok);
+    }
+
+    /// Who a service is changes an `ok` to `wrong_service`, on proof, and nothing else.
+    #[test]
+    fn identity_changes_nothing_but_ok(evidence in any_evidence(), port in any_port(), known in any_identity()) {
+        let without = PortEvidence { identity: IdentityEvidence::default(), ..port.clone() };
+        let with = PortEvidence { identity: known.clone(), ..port };
+        let (before, after) = (decide(&evidence, &without), decide(&evidence, &with));
+        if before == after {
+            return Ok(());
+        }
+        prop_assert_eq!(before, Judgement::ok());
+        prop_assert_eq!(after.verdict, Verdict::WrongService);
+        match after.cause {
+            Some(Cause::OtherCertificate) => {
+                prop_assert_eq!(known.certificate.map(|it| it.signed), Some(Signed::AnotherAuthority));
+            }
+            Some(Cause::OtherOwner) => {
+                let (owner, held_by) = (known.owner.unwrap().uid, known.held_by.unwrap());
+                prop_assert_ne!(owner, held_by);
+                prop_assert_ne!(Some(held_by), known.hidden_uid);
+                let both = with.listeners_before.iter().chain(&with.listeners_after).flatten();
+                let mut covering = both.filter(|listener| listener.covers(GATEWAY, BRIDGE));
+                prop_assert!(covering.all(|listener| listener.uid != owner && Some(listener.uid) != known.hidden_uid));
+            }
+            other => prop_assert!(false, "{other:?}"),
+        }
     }
 
     #[test]

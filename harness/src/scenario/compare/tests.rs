@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use probe::{Cause, Verdict};
+use probe::{Cause, Identity, Verdict};
 
 use super::super::file::ScenarioFile;
 use super::super::format::Experience;
@@ -33,6 +33,7 @@ fn answer(verdict: Verdict, cause: Option<Cause>, experience: Experience) -> Ans
     Answer {
         verdict,
         cause,
+        identity: Identity::Unverified,
         summary: "about 172.18.0.1:8080".to_owned(),
         hints: Vec::new(),
         remedy: None,

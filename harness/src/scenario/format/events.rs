@@ -200,6 +200,8 @@ pub struct ServiceEvent {
     pub bind: Vec<Address>,
     /// Its port.
     pub port: u16,
+    /// The user that it runs as; root unless said.
+    pub user: Option<u32>,
 }
 
 fn wildcard() -> Vec<Address> {

@@ -14,6 +14,11 @@ pub(super) fn cause(_: &mut SchemaGenerator) -> Schema {
     of_report("Cause")
 }
 
+/// The words of what vouches for a service.
+pub(super) fn identity(_: &mut SchemaGenerator) -> Schema {
+    of_report("Identity")
+}
+
 fn of_report(name: &str) -> Schema {
     let report: serde_json::Value = serde_json::from_str(probe::SCHEMA).unwrap();
     report["$defs"][name].clone().try_into().unwrap()

@@ -8,6 +8,7 @@ use crate::dial::{Answer, Dial, Greeted, Greeting, Icmp, Outcome, TcpState};
 use crate::engine::{ChosenBy, Endpoint, EngineInfo, IpamEntry, NetworkFacts};
 use crate::evidence::{Evidence, PortEvidence, Trouble};
 use crate::firewall::{Firewall, Tool};
+use crate::identity::IdentityEvidence;
 use crate::listeners::Listener;
 use crate::standpoint::Standpoint;
 use crate::target::Target;
@@ -67,6 +68,7 @@ fn port(target: Target, sandbox: Option<Dial>, listens_on: Option<&str>) -> Port
         host_side: None,
         return_path: None,
         published_by: Vec::new(),
+        identity: IdentityEvidence::default(),
         listeners_before: Some(listeners.clone()),
         listeners_after: Some(listeners),
     }
@@ -145,6 +147,41 @@ fn the_json_form_of_a_drop() {
     insta::assert_snapshot!(json);
     let read: Report = serde_json::from_str(&json).unwrap();
     assert_eq!(read, report);
+}
+
+#[test]
+fn who_a_service_is_is_said_where_it_was_asked() {
+    use crate::identity::{Certificate, Holder, Owner, Signed};
+    let summary = |identity: IdentityEvidence| {
+        let [gateway, _] = targets();
+        let reached = port(gateway, Some(dial(8080, Outcome::Connected, 250)), Some("172.18.0.1"));
+        let target =
+            report(evidence(vec![PortEvidence { identity, ..reached }]), None, true).targets.remove(0);
+        format!("{} / {}", target.summary, target.hints.join(" / "))
+    };
+    let holders =
+        vec![Holder { inode: 4711, uid: 1000, pid: Some(812), program: Some("python3".to_owned()) }];
+    let owner = |uid| Some(Owner { uid, name: Some("openshell".to_owned()) });
+    let held = IdentityEvidence { held_by: Some(1000), holders, ..IdentityEvidence::default() };
+    assert!(summary(held.clone()).ends_with("(0.2 ms) / "), "nobody asked: {}", summary(held.clone()));
+    let stolen = summary(IdentityEvidence { owner: owner(998), ..held.clone() });
+    let said = "user 1000 (python3, process 812) holds it, and not openshell (998)";
+    assert!(stolen.contains(said), "{stolen}");
+    let own = summary(IdentityEvidence { owner: owner(1000), ..held.clone() });
+    assert!(own.contains("user openshell (1000) holds it"), "{own}");
+    let hidden = summary(IdentityEvidence { owner: owner(998), held_by: None, ..held.clone() });
+    assert!(hidden.contains("whose it is is not known"), "{hidden}");
+    let with = |signed| {
+        let certificate = Certificate { signed, sha256: None, detail: "it is odd".to_owned() };
+        summary(IdentityEvidence { certificate: Some(certificate), ..held.clone() })
+    };
+    assert!(with(Signed::KnownAuthority).contains("the known CA signed its certificate"));
+    assert!(with(Signed::Unknown).contains("its certificate is not verified: it is odd"));
+    let forged = with(Signed::AnotherAuthority);
+    assert!(
+        forged.contains("the known CA did not sign its certificate") && forged.contains("python3"),
+        "{forged}"
+    );
 }
 
 #[test]

@@ -10,8 +10,9 @@ prop_compose! {
         inode in 1u32..4,
         queued in 0u32..3,
         queue_limit in 1u32..3,
+        uid in prop::sample::select(vec![1000u32, 1000, 1000, 1000, 998, 0, 65534]),
     ) -> Listener {
-        Listener { v6_only, interface, queued, queue_limit, ..listener(address, inode) }
+        Listener { v6_only, interface, queued, queue_limit, uid, ..listener(address, inode) }
     }
 }
 
@@ -55,6 +56,25 @@ fn any_greeting() -> impl Strategy<Value = Greeted> {
 }
 
 prop_compose! {
+    pub(super) fn any_identity()(
+        owner in prop::option::weighted(0.9, prop::sample::select(vec![0u32, 998, 998, 1000])),
+        held_by in prop::option::weighted(0.9, prop::sample::select(vec![1000u32, 1000, 998, 0, 65534])),
+        hidden_uid in prop::option::of(Just(65534)),
+        signed in prop::option::weighted(0.2, prop::sample::select(vec![
+            Signed::KnownAuthority, Signed::AnotherAuthority, Signed::Unknown,
+        ])),
+    ) -> IdentityEvidence {
+        IdentityEvidence {
+            owner: owner.map(|uid| Owner { uid, name: None }),
+            held_by,
+            hidden_uid,
+            holders: Vec::new(),
+            certificate: signed.map(|signed| Certificate { signed, sha256: None, detail: String::new() }),
+        }
+    }
+}
+
+prop_compose! {
     pub(super) fn any_port()(
         required in any::<bool>(),
         protocol in prop::sample::select(vec![Protocol::Grpc, Protocol::Http, Protocol::Tcp]),
@@ -85,7 +105,7 @@ prop_compose! {
             Outcome::Connected => Dial { greetings, held, ..dial },
             _ => dial,
         });
-        PortEvidence { target, sandbox, host, stand_in: false, host_side, return_path, published_by, listeners_before, listeners_after }
+        PortEvidence { target, sandbox, host, stand_in: false, host_side, return_path, published_by, identity: IdentityEvidence::default(), listeners_before, listeners_after }
     }
 }
 

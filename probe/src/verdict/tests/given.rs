@@ -63,6 +63,7 @@ pub(super) fn port(sandbox: Dial, listeners: &[Listener]) -> PortEvidence {
         host_side: None,
         return_path: None,
         published_by: Vec::new(),
+        identity: IdentityEvidence::default(),
         listeners_before: Some(listeners.to_vec()),
         listeners_after: Some(listeners.to_vec()),
     }
