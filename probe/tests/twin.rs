@@ -86,10 +86,8 @@ async fn the_twins_network_namespace_is_not_its_askers() {
 async fn a_setting_of_the_whole_machine_is_refused_and_one_that_is_not_there_is_reported() {
     let sysctl = |name: &str, value: &str| Sysctl { name: name.into(), value: value.into() };
     let mut plan = plan(vec![trial(Origin::Sandbox, "172.18.0.1:8080")]);
-    plan.sysctls = vec![
-        sysctl("net/ipv4/conf/br-sandbox/rp_filter", "1"),
-        sysctl("net/ipv4/conf/eth9/rp_filter", "1"),
-    ];
+    plan.sysctls =
+        vec![sysctl("net/ipv4/conf/br-sandbox/rp_filter", "1"), sysctl("net/ipv4/conf/eth9/rp_filter", "1")];
     let answer = answer(&plan).await;
     let unset: Vec<_> = answer.unset.iter().map(|it| it.name.as_str()).collect();
     assert_eq!(unset, ["net/ipv4/conf/eth9/rp_filter"]);
@@ -105,8 +103,7 @@ async fn a_setting_of_the_whole_machine_is_refused_and_one_that_is_not_there_is_
 async fn strict_reverse_path_filtering_drops_a_foreign_source_without_a_decision() {
     let foreign = Origin::Bridge { address: "192.168.7.55".parse().unwrap() };
     let mut plan = plan(vec![trial(foreign, "172.18.0.1:8080"), trial(Origin::Sandbox, "172.18.0.1:8080")]);
-    plan.sysctls =
-        vec![Sysctl { name: "net/ipv4/conf/br-sandbox/rp_filter".into(), value: "1".into() }];
+    plan.sysctls = vec![Sysctl { name: "net/ipv4/conf/br-sandbox/rp_filter".into(), value: "1".into() }];
     let answer = answer(&plan).await;
     let outcomes: Vec<_> = answer.stages[0].trials.iter().map(|it| &it.outcome).collect();
     assert_eq!(outcomes, [&Outcome::NoAnswer, &Outcome::Reached], "{answer:#?}");

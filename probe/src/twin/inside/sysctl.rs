@@ -15,6 +15,12 @@ pub(super) fn prepare() {
     }
 }
 
+/// Lets this namespace ask for a neighbour by an address of the neighbour's subnet. A host does not answer what comes from a
+/// foreign one, and all who dial from here would wait for that answer.
+pub(super) fn ask_by_own_address() {
+    let _ = write("net/ipv4/conf/all/arp_announce", "2");
+}
+
 /// Sets what the plan has, and says what could not be set.
 pub(super) fn set(sysctls: &[Sysctl]) -> Vec<Unset> {
     let set = |sysctl: &Sysctl| {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use netns::{Lan, LanPlan, Namespace, Vantage, make_bridge};
 
 use super::super::{Address, Failure, Link, Origin, Plan, Trial};
+use super::sysctl;
 
 /// How the twin's own interfaces begin. Engines call the bridge's ports `veth…` too, which rules match by `veth+`.
 pub(in super::super) const OWN_PREFIX: &str = "vethtwin";
@@ -40,6 +41,8 @@ impl Topology {
         let (addresses, gateways) = on_the_bridge(plan);
         let sandbox = Vantage::with_addresses(&host, &plan.bridge.name, &port, &addresses, &gateways)
             .map_err(failed)?;
+        let asked = sandbox.namespace().run(sysctl::ask_by_own_address);
+        asked.map_err(failed)?;
         let mut lans = Vec::new();
         for (index, link) in plan.links.iter().enumerate() {
             let inner = format!("{OWN_PREFIX}{}", index + 1);
