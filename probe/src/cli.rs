@@ -31,6 +31,10 @@ const USAGE: u8 = 2;
 /// Runs the program with this process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
+    // Before anything starts a thread.
+    if let Some(code) = crate::twin::hook() {
+        return code;
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

@@ -47,6 +47,7 @@ mod route;
 mod sanitize;
 mod standpoint;
 mod target;
+pub mod twin;
 mod vantage;
 mod verdict;
 

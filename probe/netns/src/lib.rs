@@ -4,6 +4,7 @@
 //! only file of this crate with `unsafe`. On top of it:
 //!
 //! - [`Namespace`] is a network namespace held by a descriptor: enter it on a thread of its own, compare it by inode.
+//! - [`make_bridge`] makes a bridge, and [`Lan`] an interface with a neighbour and the rest of the world behind it.
 //! - [`Vantage`] is a veth pair whose one end is a port of a bridge and whose other end is a namespace of its own, as a
 //!   sandbox container would have it, made in about two milliseconds and gone when it is dropped.
 //!
@@ -18,9 +19,12 @@
 //! # }
 //! ```
 
+mod lan;
+mod links;
 mod namespace;
 pub mod sys;
 mod vantage;
 
+pub use lan::{Lan, LanPlan, make_bridge};
 pub use namespace::{Error, Namespace};
 pub use vantage::Vantage;

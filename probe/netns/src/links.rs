@@ -1,0 +1,153 @@
+//! Interfaces, addresses and routes over netlink, in the network namespace of the calling thread.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, Instant};
+
+use futures_util::TryStreamExt;
+use rtnetlink::packet_route::address::AddressHeaderFlags;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, State};
+use rtnetlink::packet_route::route::RouteMessage;
+use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
+
+use crate::namespace::{Error, Namespace};
+
+/// How long an interface may take until it carries; measured: 20 ms, 1 s where links change all the time.
+const UP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What turns the kernel's refusal into an error.
+pub(crate) fn netlink(step: &'static str) -> impl FnOnce(rtnetlink::Error) -> Error {
+    move |source| Error::Netlink { step, source }
+}
+
+/// A netlink socket in this namespace.
+pub(crate) fn connect() -> Result<Handle, Error> {
+    let (connection, handle, _) = rtnetlink::new_connection()
+        .map_err(|source| Error::Kernel { step: "open a netlink socket", source })?;
+    tokio::spawn(connection);
+    Ok(handle)
+}
+
+pub(crate) async fn link(handle: &Handle, name: &str) -> Result<LinkMessage, Error> {
+    let found = handle.link().get().match_name(name.to_owned()).execute().try_next().await;
+    found.ok().flatten().ok_or_else(|| Error::NoInterface { name: name.to_owned() })
+}
+
+/// The number of an interface.
+pub(crate) async fn index(handle: &Handle, name: &str) -> Result<u32, Error> {
+    Ok(link(handle, name).await?.header.index)
+}
+
+/// A veth pair whose inner end goes into another namespace; the outer one stays, is a port of the bridge if there is one,
+/// and is up.
+pub(crate) async fn veth(
+    outer: &str,
+    inner: &str,
+    namespace: &Namespace,
+    bridge: Option<&str>,
+) -> Result<(), Error> {
+    let handle = connect()?;
+    let bridge = match bridge {
+        Some(bridge) => Some(index(&handle, bridge).await?),
+        None => None,
+    };
+    handle
+        .link()
+        .add(LinkVeth::new(outer, inner).up().build())
+        .execute()
+        .await
+        .map_err(netlink("make a veth pair"))?;
+    let inner = index(&handle, inner).await?;
+    let outer = index(&handle, outer).await?;
+    handle
+        .link()
+        .set(LinkUnspec::new_with_index(inner).setns_by_fd(namespace.as_fd().as_raw_fd()).build())
+        .execute()
+        .await
+        .map_err(netlink("move a veth end into its namespace"))?;
+    let Some(bridge) = bridge else { return up(&handle, outer).await };
+    handle
+        .link()
+        .set(LinkUnspec::new_with_index(outer).controller(bridge).up().build())
+        .execute()
+        .await
+        .map_err(netlink("join a veth end to the bridge"))
+}
+
+pub(crate) async fn up(handle: &Handle, index: u32) -> Result<(), Error> {
+    let link = LinkUnspec::new_with_index(index).up().build();
+    handle.link().set(link).execute().await.map_err(netlink("set an interface up"))
+}
+
+/// Gives an interface an address that works at once: nobody else has it, so nobody is asked.
+pub(crate) async fn address(handle: &Handle, index: u32, address: IpAddr, prefix: u8) -> Result<(), Error> {
+    let mut request = handle.address().add(index, address, prefix);
+    if address.is_ipv6() {
+        request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+    }
+    request.execute().await.map_err(netlink("give an interface its address"))
+}
+
+/// A route to a subnet out of an interface, through a gateway that is reached by it.
+pub(crate) async fn route(
+    handle: &Handle,
+    to: (IpAddr, u8),
+    through: Option<IpAddr>,
+    interface: Option<u32>,
+) -> Result<(), Error> {
+    let bad = || Error::Kernel { step: "make a route", source: std::io::ErrorKind::InvalidInput.into() };
+    let message = match (to, through) {
+        ((IpAddr::V4(to), prefix), None) => v4(to, prefix, None, interface),
+        ((IpAddr::V4(to), prefix), Some(IpAddr::V4(through))) => v4(to, prefix, Some(through), interface),
+        ((IpAddr::V6(to), prefix), None) => v6(to, prefix, None, interface),
+        ((IpAddr::V6(to), prefix), Some(IpAddr::V6(through))) => v6(to, prefix, Some(through), interface),
+        _ => return Err(bad()),
+    };
+    handle.route().add(message).replace().execute().await.map_err(netlink("make a route"))
+}
+
+fn v4(to: Ipv4Addr, prefix: u8, through: Option<Ipv4Addr>, interface: Option<u32>) -> RouteMessage {
+    let mut route = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(to, prefix);
+    if let Some(through) = through {
+        route = route.gateway(through);
+    } else {
+        route = route.scope(rtnetlink::packet_route::route::RouteScope::Link);
+    }
+    if let Some(interface) = interface {
+        route = route.output_interface(interface);
+    }
+    route.build()
+}
+
+fn v6(to: Ipv6Addr, prefix: u8, through: Option<Ipv6Addr>, interface: Option<u32>) -> RouteMessage {
+    let mut route = RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(to, prefix);
+    if let Some(through) = through {
+        route = route.gateway(through);
+    }
+    if let Some(interface) = interface {
+        route = route.output_interface(interface);
+    }
+    route.build()
+}
+
+/// A bridge too: one that had no port before has no carrier, and until the kernel has noticed (at most once a second) what
+/// the host sends through it is lost, its ARP replies first.
+pub(crate) async fn wait_until_up(names: &[&str]) -> Result<(), Error> {
+    let handle = connect()?;
+    let start = Instant::now();
+    let mut tick = tokio::time::interval(Duration::from_millis(1));
+    for name in names {
+        while !is_up(&link(&handle, name).await?) {
+            if start.elapsed() > UP_DEADLINE {
+                let milliseconds = UP_DEADLINE.as_millis();
+                return Err(Error::NotUp { name: (*name).to_owned(), milliseconds });
+            }
+            tick.tick().await;
+        }
+    }
+    Ok(())
+}
+
+fn is_up(link: &LinkMessage) -> bool {
+    link.attributes.iter().any(|it| matches!(it, LinkAttribute::OperState(State::Up)))
+}

@@ -1,0 +1,46 @@
+//! The twin: a machine's firewall, replayed where nothing depends on it.
+//!
+//! ```text
+//!  this process ──Plan──► twin (own user, network, mount, process id namespace; nobody's identity)
+//!                           │  bridge, links, routes ─► the captured rules, by the real tools ─► per stage: change, dial, trace
+//!               ◄──Answer───┘
+//! ```
+//!
+//! In the twin the bridge, the links and their addresses have the machine's names and values. Real connections are dialled in
+//! it and the kernel's own trace says which rule decides about each. It takes no privilege and touches nothing of the
+//! machine: it refuses to do anything before it has proved that its network namespace is another one.
+//!
+//! A [`Plan`] has stages. Each may change the rules first, and its [`Trial`]s are dialled all at once. So a remedy can be
+//! tried beside what it must not open.
+//!
+//! What a twin does not have: the state of `limit`, `recent` and `quota`, the connections that the machine tracks, other
+//! policy routes than the plan's, and the machine's sockets. All ports of the trials have a listener.
+
+mod answer;
+mod enclosure;
+mod error;
+mod inside;
+mod plan;
+mod process;
+mod run;
+
+use std::process::ExitCode;
+
+pub use answer::{Answer, Decision, Icmp, Outcome, StageAnswer, Step, TrialAnswer, Unset};
+pub use error::{Failure, Obstacle, RestoreError, TwinError};
+pub use plan::{
+    Address, Bridge, Link, MOST_TEXT, MOST_TRIALS, Origin, Plan, Programs, Rules, Stage, Sysctl, Trial,
+};
+pub use run::run;
+
+/// The hidden command that makes a process a twin.
+const COMMAND: &str = "twin";
+
+/// Becomes the twin if this process was started as one. A program that calls [`run`] without another program's path has to
+/// call this first in its `main`, before it starts any thread.
+#[must_use]
+pub fn hook() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os().skip(1);
+    let asked = arguments.next()? == COMMAND && arguments.next().is_none();
+    asked.then(process::main)
+}
