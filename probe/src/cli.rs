@@ -96,7 +96,7 @@ async fn run_explain(arguments: &ExplainArguments, request: Request) -> ExitCode
         Ok(interrupt) => interrupt,
         Err(error) => return trouble(&format!("failed to listen for signals: {error}")),
     };
-    let explained = explain::explain(&request, &interrupt).await;
+    let explained = explain::explain(&request, &interrupt, None).await;
     conclude(&request, explained, arguments.common.format, &interrupt).await
 }
 

@@ -61,8 +61,8 @@ pub use engine::{
 };
 pub use evidence::{Evidence, PortEvidence, Trouble};
 pub use explain::{
-    Decided, Explained, Explanation, Method, RulesSeen, Setting, StepSeen, WalkedPacket, explain,
-    explain_failures,
+    Decided, Explained, Explanation, Method, RulesSeen, Setting, StepSeen, TriedRemedy, WalkedPacket,
+    explain, explain_failures,
 };
 pub use firewall::{Firewall, Tool, detect as detect_firewall};
 pub use identity::{

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::explain::{Decided, Explanation, Method, RulesSeen, WalkedPacket};
+use crate::explain::{Decided, Explanation, Method, RulesSeen, TriedRemedy, WalkedPacket};
 
 /// The explanation of one target, after a blank line.
 pub(super) fn render(text: &mut String, name: &str, explanation: &Explanation) {
@@ -15,6 +15,9 @@ pub(super) fn render(text: &mut String, name: &str, explanation: &Explanation) {
     }
     if explanation.decided.is_some() && !explanation.confirmed_by.is_empty() {
         let _ = writeln!(text, "  confirmed  {}", confirmation(&explanation.confirmed_by));
+    }
+    for remedy in &explanation.remedies {
+        remedy_lines(text, remedy);
     }
     for note in &explanation.notes {
         let _ = writeln!(text, "  note       {note}");
@@ -39,6 +42,28 @@ fn decision(text: &mut String, name: &str, decided: &Decided) {
     if let Some(setting) = &decided.setting {
         let file = setting.file.as_ref().map_or_else(String::new, |file| format!(", {file}"));
         let _ = writeln!(text, "  set by     {}{file}", setting.text);
+    }
+}
+
+fn remedy_lines(text: &mut String, remedy: &TriedRemedy) {
+    let proof = if remedy.proven {
+        format!("proven in a twin: opens this and none of {} others", remedy.controls)
+    } else if remedy.opens_too.is_empty() {
+        "not tried".to_owned()
+    } else {
+        format!("opens more: {}", remedy.opens_too.join("; "))
+    };
+    for (at, command) in remedy.commands.iter().enumerate() {
+        let head = if at == 0 { "remedy" } else { "" };
+        let _ = writeln!(text, "  {head:9}  {command}");
+    }
+    let _ = writeln!(text, "  {:9}  ({proof})", "");
+    for (at, command) in remedy.undo.iter().enumerate() {
+        let head = if at == 0 { "undo" } else { "" };
+        let _ = writeln!(text, "  {head:9}  {command}");
+    }
+    if let Some(note) = &remedy.note {
+        let _ = writeln!(text, "  {:9}  {note}", "");
     }
 }
 

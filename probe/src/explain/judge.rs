@@ -18,6 +18,13 @@ use crate::verdict::{Cause, Judgement, Verdict, decide};
 /// A source port, where no dial has one: what rules say of it is the same for all that programs choose.
 const SOME_PORT: u16 = 40_000;
 
+/// What is to be said of one target, and what it is said of.
+pub(super) struct Case {
+    pub(super) explanation: Explanation,
+    /// The connection and its way, where the rules were read.
+    pub(super) walked: Option<(Flow, Walk)>,
+}
+
 pub(super) struct Judge<'a> {
     pub(super) evidence: &'a Evidence,
     pub(super) before: Option<&'a Capture>,
@@ -30,31 +37,36 @@ impl Judge<'_> {
         &self,
         port: &PortEvidence,
         capture: Option<&Result<Capture, CaptureError>>,
-    ) -> Explanation {
+    ) -> Case {
         let mut explanation = Explanation {
             port: port.target.port,
             seen: RulesSeen::Nothing,
             decided: None,
             confirmed_by: Vec::new(),
             walk: Vec::new(),
+            remedies: Vec::new(),
             notes: Vec::new(),
         };
         let Some(flow) = self.flow(port) else {
             explanation.notes.push("the rules that decide are not on this machine".to_owned());
-            return explanation;
+            return Case { explanation, walked: None };
         };
+        let mut walked = None;
         match capture {
             None => {
                 explanation.seen = RulesSeen::Inferred;
                 explanation.notes.push("only root may read the rules: run this with sudo".to_owned());
             }
             Some(Err(error)) => explanation.notes.push(format!("the rules could not be read: {error}")),
-            Some(Ok(capture)) => self.with_rules(&mut explanation, port, &flow, capture),
+            Some(Ok(capture)) => {
+                let walk = self.with_rules(&mut explanation, port, &flow, capture);
+                walked = Some((flow, walk));
+            }
         }
-        explanation
+        Case { explanation, walked }
     }
 
-    fn with_rules(&self, to: &mut Explanation, port: &PortEvidence, flow: &Flow, capture: &Capture) {
+    fn with_rules(&self, to: &mut Explanation, port: &PortEvidence, flow: &Flow, capture: &Capture) -> Walk {
         to.seen = RulesSeen::Rules;
         to.notes.extend(capture.unseen.iter().map(|why| format!("not read: {why}")));
         let world = world(flow, port.return_path.as_ref());
@@ -79,28 +91,29 @@ impl Judge<'_> {
         );
         if let Outcome::Undetermined { place, why } = &walk.outcome {
             to.notes.push(format!("undetermined: {} at {}", sanitize(why), sanitize(&place.to_string())));
-            return;
+            return walk;
         }
         let judgement = decide(self.evidence, port);
         if let Some(note) = contradiction(judgement, port, &walk.outcome) {
             to.notes.push(note);
-            return;
+            return walk;
         }
         if said == Said::Disagree {
             to.notes.push(
                 "the counters contradict the rules: a rule on this way counted fewer packets than came"
                     .to_owned(),
             );
-            return;
+            return walk;
         }
         if !same {
-            return;
+            return walk;
         }
         to.confirmed_by.push(Method::Static);
         if said == Said::Agree {
             to.confirmed_by.push(Method::Counters);
         }
         to.decided = decided(&walk, capture, self.files);
+        walk
     }
 
     /// The connection that was dialled, or would have been. `None` where the rules on its way are not this host's.

@@ -8,18 +8,23 @@
 //!
 //! Reading the rules takes root. Without it there is what everybody may read, and an explanation says that it is inferred.
 
+mod candidate;
 mod capture;
 mod counters;
 mod judge;
+mod prove;
+mod rehearsal;
 mod setting;
 mod world;
+
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::check::{self, Checked, Request};
 use crate::evidence::{Evidence, PortEvidence};
 use crate::interrupt::Interrupt;
-use crate::verdict::decide;
+use crate::verdict::{Cause, decide};
 
 use capture::Capture;
 pub use setting::Setting;
@@ -38,8 +43,28 @@ pub struct Explanation {
     pub confirmed_by: Vec<Method>,
     /// The way of the packets through the rules, by static evaluation.
     pub walk: Vec<WalkedPacket>,
+    /// What opens the path, tried in a twin.
+    pub remedies: Vec<TriedRemedy>,
     /// What is doubtful, or could not be asked.
     pub notes: Vec<String>,
+}
+
+/// Commands that may open the path, and what they did in a twin of this host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct TriedRemedy {
+    /// What to run, in this order, as root.
+    pub commands: Vec<String>,
+    /// What takes it back.
+    pub undo: Vec<String>,
+    /// It opens the path, and nothing else that was tried.
+    pub proven: bool,
+    /// How many other connections were tried: another port, other addresses, the local network, the rest of the world.
+    pub controls: usize,
+    /// What it opens besides.
+    pub opens_too: Vec<String>,
+    /// What is to be known of it.
+    pub note: Option<String>,
 }
 
 /// How much of the rules could be seen.
@@ -127,41 +152,43 @@ pub struct Explained {
     pub explanations: Vec<Explanation>,
 }
 
-/// Checks, and reads the rules before and after, where this process may and where they are this host's.
-pub async fn explain(request: &Request, interrupt: &Interrupt) -> Explained {
+/// Checks, and reads the rules before and after, where this process may and where they are this host's. Then the rules are
+/// replayed in a twin, with what may open the path.
+///
+/// `program` is an `openshell-probe` that becomes the twin; without one it is this very program, which has to call
+/// [`twin::hook`](crate::twin::hook) first.
+pub async fn explain(request: &Request, interrupt: &Interrupt, program: Option<&Path>) -> Explained {
     let root = nix::unistd::geteuid().is_root();
     let before = if root { Capture::take().await.ok() } else { None };
     let checked = check::check(request, interrupt).await;
-    let explanations = after(&checked.evidence, before, root, |_| true).await;
+    let capture = if root { Some(Capture::take().await) } else { None };
+    let files = setting::Files::read();
+    let judge = judge::Judge { evidence: &checked.evidence, before: before.as_ref(), files: &files };
+    let mut cases: Vec<_> =
+        checked.evidence.ports.iter().map(|port| judge.explain(port, capture.as_ref())).collect();
+    if let Some(Ok(capture)) = &capture
+        && interrupt.number().is_none()
+    {
+        prove::prove(&mut cases, capture, &checked.evidence, program).await;
+    }
+    let explanations = cases.into_iter().map(|case| case.explanation).collect();
     Explained { checked, explanations }
 }
 
-/// Reads the rules for those targets of a check that blame a firewall. Nothing is read where none does.
+/// Reads the rules for those targets of a check that blame a firewall. Nothing is read where none does, and nothing is
+/// replayed.
 pub async fn explain_failures(evidence: &Evidence) -> Vec<Explanation> {
-    let blamed = |port: &PortEvidence| {
-        decide(evidence, port)
-            .cause
-            .is_some_and(|cause| cause.is_firewall() || cause == crate::Cause::Redirected)
+    let blamed = |port: &&PortEvidence| {
+        let cause = decide(evidence, port).cause;
+        cause.is_some_and(|cause| cause.is_firewall() || cause == Cause::Redirected)
     };
-    if !evidence.ports.iter().any(blamed) {
+    let blamed: Vec<&PortEvidence> = evidence.ports.iter().filter(blamed).collect();
+    if blamed.is_empty() {
         return Vec::new();
     }
-    after(evidence, None, nix::unistd::geteuid().is_root(), blamed).await
-}
-
-async fn after(
-    evidence: &Evidence,
-    before: Option<Capture>,
-    root: bool,
-    wanted: impl Fn(&PortEvidence) -> bool,
-) -> Vec<Explanation> {
+    let root = nix::unistd::geteuid().is_root();
     let capture = if root { Some(Capture::take().await) } else { None };
     let files = setting::Files::read();
-    let judge = judge::Judge { evidence, before: before.as_ref(), files: &files };
-    evidence
-        .ports
-        .iter()
-        .filter(|port| wanted(port))
-        .map(|port| judge.explain(port, capture.as_ref()))
-        .collect()
+    let judge = judge::Judge { evidence, before: None, files: &files };
+    blamed.into_iter().map(|port| judge.explain(port, capture.as_ref()).explanation).collect()
 }

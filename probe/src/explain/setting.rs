@@ -76,7 +76,7 @@ pub(super) fn setting(place: &Place, way: &[&str], rules: &Ruleset, files: &File
 }
 
 /// Whether UFW's chains are called, and have rules: `ufw disable` leaves them emptied.
-fn is_ufw(rules: &Ruleset) -> bool {
+pub(super) fn is_ufw(rules: &Ruleset) -> bool {
     let chain = |name: &str| {
         rules
             .tables
@@ -168,7 +168,7 @@ fn native(place: &Place, way: &[&str], files: &Files) -> Option<Setting> {
 }
 
 /// The zone whose chain for incoming packets it is, without the parts of one (`filter_IN_public_allow`).
-fn zone_of(chain: &str) -> Option<&str> {
+pub(super) fn zone_of(chain: &str) -> Option<&str> {
     let zone = chain.strip_prefix("filter_IN_")?;
     let zone = ["_allow", "_deny", "_pre", "_post", "_log"]
         .iter()

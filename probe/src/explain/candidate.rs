@@ -1,0 +1,227 @@
+//! What might open the path: commands of the tool in charge, and what they do to the rules.
+//!
+//! Which one it is follows from the rule that decides, not from which firewall is active: `ufw allow` appends, and what comes
+//! before it stays before it.
+
+use std::net::IpAddr;
+
+use ruleset::{Backend, Effect, Flow, Place, Ruleset, TableFamily, Walk};
+use serde_json::json;
+
+use super::setting::{is_ufw, zone_of};
+use crate::twin::Rules;
+
+/// A change of the rules, in both forms.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Candidate {
+    /// What a user runs, in this order.
+    pub(super) commands: Vec<String>,
+    /// What takes it back.
+    pub(super) undo: Vec<String>,
+    /// The same for a twin.
+    pub(super) change: Rules,
+    /// What is to be known of it.
+    pub(super) note: Option<&'static str>,
+}
+
+/// The flow to open.
+struct Opening<'a> {
+    subnet: &'a str,
+    address: IpAddr,
+    port: u16,
+}
+
+impl Opening<'_> {
+    /// As UFW has it, after the verb.
+    fn ufw(&self) -> String {
+        format!("allow from {} to {} port {} proto tcp", self.subnet, self.address, self.port)
+    }
+
+    /// As iptables has it, after the chain.
+    fn iptables(&self) -> String {
+        format!("-s {} -d {} -p tcp -m tcp --dport {} -j ACCEPT", self.subnet, self.address, self.port)
+    }
+
+    /// As nft has it.
+    fn nft(&self) -> String {
+        format!("ip saddr {} ip daddr {} tcp dport {} accept", self.subnet, self.address, self.port)
+    }
+
+    fn nft_json(&self) -> Option<serde_json::Value> {
+        let (network, length) = self.subnet.split_once('/')?;
+        let length: u8 = length.parse().ok()?;
+        let equal = |protocol: &str, field: &str, right: serde_json::Value| json!({"match": {"op": "==", "left": {"payload": {"protocol": protocol, "field": field}}, "right": right}});
+        Some(json!([
+            equal("ip", "saddr", json!({"prefix": {"addr": network, "len": length}})),
+            equal("ip", "daddr", json!(self.address.to_string())),
+            equal("tcp", "dport", json!(self.port)),
+            {"accept": null},
+        ]))
+    }
+}
+
+/// The candidates against the rule at `place`, the best one first. `subnet` is the sandboxes', in its canonical form.
+pub(super) fn candidates(
+    place: &Place,
+    walk: &Walk,
+    rules: &Ruleset,
+    subnet: &str,
+    flow: &Flow,
+) -> Vec<Candidate> {
+    let opening = Opening { subnet, address: flow.destination.ip(), port: flow.destination.port() };
+    let names = [&place.table, &place.chain];
+    let plain =
+        |name: &String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    if !names.into_iter().all(plain) || place.family == TableFamily::Ip6 {
+        return Vec::new();
+    }
+    if place.backend == Backend::Native {
+        return native(place, walk, &opening).into_iter().collect();
+    }
+    if is_ufw(rules) && place.table == "filter" {
+        if let Some(candidate) = ufw(place, walk, rules, &opening) {
+            return vec![candidate];
+        }
+    }
+    by_hand(place, &opening).into_iter().collect()
+}
+
+/// UFW's own command, where UFW's user rules come before the deciding one, or hold it.
+fn ufw(place: &Place, walk: &Walk, rules: &Ruleset, opening: &Opening<'_>) -> Option<Candidate> {
+    let chain = place.chain.as_str();
+    let steps = walk.packets.first().map_or(&[][..], |packet| &packet.steps);
+    let asked = steps.iter().any(|step| step.effect == Effect::Jump("ufw-user-input".to_owned()));
+    if !asked {
+        return None;
+    }
+    let (allow, text) = (opening.ufw(), opening.iptables());
+    let undo = vec![format!("ufw delete {allow}")];
+    let first = matches!(chain, "ufw-user-input" | "ufw-user-limit");
+    let rule =
+        if first { format!("-I ufw-user-input 1 {text}") } else { format!("-A ufw-user-input {text}") };
+    let change = Rules { ipv4: Some(format!("*filter\n{rule}\nCOMMIT\n")), ..Rules::default() };
+    // `ufw prepend` skips a rule that exists anywhere.
+    let there = first && has_rule(rules, "ufw-user-input", opening);
+    let commands = match (first, there) {
+        (true, true) => vec![format!("ufw delete {allow}"), format!("ufw prepend {allow}")],
+        (true, false) => vec![format!("ufw prepend {allow}")],
+        (false, _) => vec![format!("ufw {allow}")],
+    };
+    Some(Candidate { commands, undo, change, note: None })
+}
+
+/// Whether the chain has the very rule that opens the flow.
+fn has_rule(rules: &Ruleset, chain: &str, opening: &Opening<'_>) -> bool {
+    let wanted = opening.iptables();
+    let host = format!("-d {}/32 ", opening.address);
+    let chains =
+        rules.tables.iter().filter(|table| table.family == TableFamily::Ip).flat_map(|table| &table.chains);
+    chains
+        .filter(|it| it.name == chain)
+        .flat_map(|it| &it.rules)
+        .any(|rule| rule.text.replace(&host, &format!("-d {} ", opening.address)) == wanted)
+}
+
+/// A rule of iptables before the one that decides.
+fn by_hand(place: &Place, opening: &Opening<'_>) -> Option<Candidate> {
+    let program = match place.backend {
+        Backend::Legacy => "iptables-legacy",
+        _ => "iptables",
+    };
+    if !matches!(place.table.as_str(), "raw" | "mangle" | "filter" | "security")
+        || place.chain.starts_with("OUTPUT")
+    {
+        return None;
+    }
+    // Before a policy there is only the end of its chain, and the top is as good.
+    let at = place.rule.unwrap_or(1);
+    let (chain, text) = (&place.chain, opening.iptables());
+    let table = if place.table == "filter" { String::new() } else { format!("-t {} ", place.table) };
+    Some(Candidate {
+        commands: vec![format!("{program} {table}-I {chain} {at} {text}")],
+        undo: vec![format!("{program} {table}-D {chain} {text}")],
+        change: Rules {
+            ipv4: Some(format!("*{}\n-I {chain} {at} {text}\nCOMMIT\n", place.table)),
+            ..Rules::default()
+        },
+        note: Some("it lasts until the rules are loaded anew, at the next start at the latest"),
+    })
+}
+
+fn native(place: &Place, walk: &Walk, opening: &Opening<'_>) -> Option<Candidate> {
+    if place.family == TableFamily::Inet && place.table == "firewalld" {
+        return firewalld(walk, opening);
+    }
+    if !matches!(place.family, TableFamily::Inet | TableFamily::Ip) {
+        return None;
+    }
+    let (family, table, chain) = (place.family, &place.table, &place.chain);
+    let rule = json!({"family": family.name(), "table": table, "chain": chain, "expr": opening.nft_json()?});
+    Some(Candidate {
+        commands: vec![format!("nft insert rule {family} {table} {chain} {}", opening.nft())],
+        undo: vec![format!(
+            "nft -a list chain {family} {table} {chain}, then nft delete rule {family} {table} {chain} handle NUMBER"
+        )],
+        change: Rules { nft: Some(json!({"nftables": [{"insert": {"rule": rule}}]})), ..Rules::default() },
+        note: Some("it lasts until the rules are loaded anew: put it into their file too"),
+    })
+}
+
+/// A rich rule of the zone that the packets came into, now and for good.
+fn firewalld(walk: &Walk, opening: &Opening<'_>) -> Option<Candidate> {
+    let steps = walk.packets.first().map_or(&[][..], |packet| &packet.steps);
+    let zone = steps.iter().rev().find_map(|step| zone_of(&step.place.chain))?;
+    let rich = format!(
+        "rule family=\"ipv4\" source address=\"{}\" destination address=\"{}\" port port=\"{}\" protocol=\"tcp\" accept",
+        opening.subnet, opening.address, opening.port
+    );
+    let both = |verb: &str| {
+        ["", "--permanent "]
+            .map(|permanent| format!("firewall-cmd {permanent}--zone={zone} --{verb}-rich-rule='{rich}'"))
+            .to_vec()
+    };
+    let chain = format!("filter_IN_{zone}_allow");
+    let rule = json!({"family": "inet", "table": "firewalld", "chain": chain, "expr": opening.nft_json()?});
+    Some(Candidate {
+        commands: both("add"),
+        undo: both("remove"),
+        change: Rules { nft: Some(json!({"nftables": [{"add": {"rule": rule}}]})), ..Rules::default() },
+        note: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ruleset::{Family, World};
+
+    const UFW: &str = "*filter\n:INPUT DROP [0:0]\n:ufw-before-input - [0:0]\n:ufw-user-input - [0:0]\nHEAD\n\
+        -A INPUT -j ufw-before-input\n-A ufw-before-input -j ufw-user-input\nRULES\nCOMMIT\n";
+
+    fn commands(text: &str) -> Vec<String> {
+        let mut rules = Ruleset::default();
+        rules.add_save(Backend::Nft, Family::Ip, text.as_bytes()).unwrap();
+        let flow = Flow::new("br0", "172.18.0.2:40000".parse().unwrap(), "172.18.0.1:8080".parse().unwrap());
+        let walk = rules.connect(&flow, &World::new(&flow, 16));
+        let place = walk.outcome.place().expect("something decides").clone();
+        candidates(&place, &walk, &rules, "172.18.0.0/16", &flow).remove(0).commands
+    }
+
+    #[test]
+    fn the_command_follows_from_the_rule_that_decides() {
+        let ufw = |head: &str, rules: &str| commands(&UFW.replace("HEAD", head).replace("RULES", rules));
+        let allow = "allow from 172.18.0.0/16 to 172.18.0.1 port 8080 proto tcp";
+        let deny = "-A ufw-user-input -p tcp -m tcp --dport 8080 -j DROP";
+        let there =
+            "-A ufw-user-input -s 172.18.0.0/16 -d 172.18.0.1/32 -p tcp -m tcp --dport 8080 -j ACCEPT";
+        assert_eq!(ufw("", ""), [format!("ufw {allow}")]);
+        assert_eq!(ufw("", deny), [format!("ufw prepend {allow}")]);
+        assert_eq!(
+            ufw("", &format!("{deny}\n{there}")),
+            [format!("ufw delete {allow}"), format!("ufw prepend {allow}")]
+        );
+        let ahead = ufw("-A INPUT -i br0 -j DROP", "");
+        assert_eq!(ahead.len(), 1, "no rule of UFW's comes before it");
+        assert!(ahead[0].starts_with("iptables -I INPUT 1 -s 172.18.0.0/16 -d 172.18.0.1 "), "{ahead:?}");
+    }
+}

@@ -1,0 +1,211 @@
+//! The captured rules in a twin: whether the kernel decides as the evaluation says, and what a candidate opens.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use ruleset::{ChainPlaces, Family, Flow, Place, Ruleset, World};
+
+use super::candidate::Candidate;
+use crate::twin::{
+    self, Address, Answer, Bridge, Decision, Link, Origin, Outcome, Plan, Programs, Rules, Stage, Sysctl,
+    Trial, TrialAnswer,
+};
+
+/// A twin takes 0.7 s, and each candidate half a second more.
+const BUDGET: Duration = Duration::from_secs(15);
+/// The link for controls where the machine has no default route: a network that documentation uses (RFC 5737).
+const CONTROL_LINK: (&str, Ipv4Addr) = ("control0", Ipv4Addr::new(192, 0, 2, 1));
+/// Somebody on the bridge who is not of its subnet (RFC 5737).
+const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
+
+/// Rules to be tried.
+pub(super) struct Rehearsal<'a> {
+    plan: Plan,
+    chains: Vec<ChainPlaces>,
+    pub(super) left_out: Vec<Place>,
+    flows: &'a [Flow],
+    control: Ipv4Addr,
+    link: String,
+}
+
+/// What a stage showed about one flow.
+#[derive(Clone, Debug)]
+pub(super) struct Shown {
+    pub(super) reached: bool,
+    pub(super) not_tried: Option<String>,
+    /// What decided, and where that was captured; a rule that cannot be told has no place.
+    pub(super) decided: Option<(Decision, Option<Place>)>,
+    /// What else was reached, in words.
+    pub(super) also: Vec<String>,
+    /// How many other things were tried.
+    pub(super) controls: usize,
+}
+
+impl<'a> Rehearsal<'a> {
+    /// Of these rules, for flows from one sandbox by one bridge. `None` without a flow.
+    pub(super) fn new(rules: &Ruleset, world: &World, flows: &'a [Flow]) -> Option<Self> {
+        let first = flows.first()?;
+        let [v4, v6] = [Family::Ip, Family::Ip6].map(|family| rules.restore_text(family));
+        let native = rules.nft_json();
+        let chains = [v4.chains, v6.chains, native.chains].concat();
+        let left_out = [v4.not_written, v6.not_written, native.not_written].concat();
+        let some = |text: String| (!text.trim().is_empty()).then_some(text);
+        let ipsets = if rules.ipsets.is_empty() { None } else { some(rules.ipset_text()) };
+        let has_native = native.json["nftables"].as_array().is_some_and(|it| !it.is_empty());
+        let own = |name: &str| {
+            let of = world.addresses.iter().filter(|it| it.interface == name && !is_link_local(it.address));
+            of.map(|it| Address { ip: it.address, prefix: it.prefix }).collect::<Vec<_>>()
+        };
+        let link = uplink().filter(|name| own(name).iter().any(|it| it.ip.is_ipv4()));
+        let (link, addresses) = match link {
+            Some(name) => (name.clone(), own(&name)),
+            None => (CONTROL_LINK.0.to_owned(), vec![Address { ip: CONTROL_LINK.1.into(), prefix: 24 }]),
+        };
+        let control = addresses.iter().find_map(|it| match it.ip {
+            IpAddr::V4(v4) => Some(v4),
+            IpAddr::V6(_) => None,
+        })?;
+        let plan = Plan {
+            rules: Rules {
+                ipv4: some(v4.text),
+                ipv6: some(v6.text),
+                nft: has_native.then_some(native.json),
+                ipset: ipsets,
+            },
+            programs: Programs::find(),
+            bridge: Bridge { name: first.input.clone(), addresses: own(&first.input) },
+            sandbox: vec![first.source.ip()],
+            links: vec![Link { name: link.clone(), addresses, behind: Vec::new(), uplink: true }],
+            sysctls: sysctls(&first.input),
+            stages: vec![Stage { name: "as captured".to_owned(), ..Stage::default() }],
+        };
+        let mut rehearsal = Self { plan, chains, left_out, flows, control, link };
+        for at in 0..flows.len() {
+            let trials = rehearsal.trials(at);
+            rehearsal.plan.stages[0].trials.extend(trials);
+        }
+        Some(rehearsal)
+    }
+
+    /// One more stage, in which a candidate is to open a flow.
+    pub(super) fn add(&mut self, flow: usize, candidate: &Candidate) {
+        let trials = self.trials(flow);
+        let name = candidate.commands.first().cloned().unwrap_or_default();
+        let name = name.chars().take(200).collect();
+        self.plan.stages.push(Stage { name, change: candidate.change.clone(), undo: None, trials });
+    }
+
+    pub(super) async fn run(&self, program: Option<&Path>) -> Result<Answer, twin::TwinError> {
+        twin::run(&self.plan, program, BUDGET).await
+    }
+
+    /// What a stage showed about a flow whose trials begin there.
+    pub(super) fn shown(&self, answer: &Answer, stage: usize, flow: usize) -> Option<Shown> {
+        let answers = &answer.stages.get(stage)?.trials;
+        let width = self.trials(flow).len();
+        let begin = if stage == 0 { flow * width } else { 0 };
+        let mine: &[TrialAnswer] = answers.get(begin..begin + width)?;
+        let (wanted, controls) = mine.split_first()?;
+        let decided = wanted.decision.clone().map(|decision| {
+            let place = self.captured(&decision);
+            (decision, place)
+        });
+        let not_tried = match &wanted.outcome {
+            Outcome::NotTried { why } => Some(why.clone()),
+            _ => None,
+        };
+        let also = controls.iter().filter(|it| it.outcome == Outcome::Reached).map(|it| words(&it.trial));
+        Some(Shown {
+            reached: wanted.outcome == Outcome::Reached,
+            not_tried,
+            decided,
+            also: also.collect(),
+            controls: controls.len(),
+        })
+    }
+
+    /// Where the twin's rule was captured.
+    fn captured(&self, decision: &Decision) -> Option<Place> {
+        let step = &decision.step;
+        let chain = self
+            .chains
+            .iter()
+            .find(|it| it.family.name() == step.family && it.table == step.table && it.chain == step.chain)?;
+        match step.position {
+            Some(position) => chain.rules.get(position.checked_sub(1)?).cloned(),
+            None => Some(Place {
+                backend: chain.backend,
+                family: chain.family,
+                table: chain.table.clone(),
+                chain: chain.chain.clone(),
+                rule: None,
+                handle: None,
+                text: String::new(),
+            }),
+        }
+    }
+
+    /// The flow itself, and what is to stay as it is.
+    fn trials(&self, flow: usize) -> Vec<Trial> {
+        let Flow { destination, .. } = self.flows[flow];
+        let (host, port) = (destination.ip(), destination.port());
+        let there = SocketAddr::new(self.control.into(), port);
+        let lan = |to| Trial { from: Origin::Lan { link: self.link.clone(), address: None }, to };
+        vec![
+            Trial { from: Origin::Sandbox, to: destination },
+            Trial { from: Origin::Sandbox, to: SocketAddr::new(host, other(port, self.flows)) },
+            Trial { from: Origin::Sandbox, to: there },
+            Trial { from: Origin::Bridge { address: STRANGER }, to: destination },
+            lan(destination),
+            lan(there),
+            Trial { from: Origin::Wan { address: None }, to: there },
+        ]
+    }
+}
+
+/// A port that no flow is about.
+fn other(port: u16, flows: &[Flow]) -> u16 {
+    let taken = |port: u16| flows.iter().any(|flow| flow.destination.port() == port);
+    (1..=u16::MAX).map(|step| port.wrapping_add(step)).find(|it| *it != 0 && !taken(*it)).unwrap_or(port)
+}
+
+fn words(trial: &Trial) -> String {
+    match &trial.from {
+        Origin::Sandbox => format!("{} for sandboxes", trial.to),
+        Origin::Bridge { .. } => format!("{} for other addresses on the bridge", trial.to),
+        Origin::Lan { .. } => format!("{} for the local network", trial.to),
+        Origin::Wan { .. } => format!("{} for the rest of the world", trial.to),
+        _ => trial.to.to_string(),
+    }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
+/// The interface of the default route (proc(5), /proc/net/route).
+fn uplink() -> Option<String> {
+    let table = fs::read_to_string("/proc/net/route").ok()?;
+    table.lines().skip(1).find_map(|line| {
+        let mut fields = line.split_whitespace();
+        let name = fields.next()?;
+        (fields.next()? == "00000000").then(|| name.to_owned())
+    })
+}
+
+/// What of this kernel's settings a packet's fate depends on.
+fn sysctls(bridge: &str) -> Vec<Sysctl> {
+    let names = [
+        "net/ipv4/conf/all/rp_filter".to_owned(),
+        format!("net/ipv4/conf/{bridge}/rp_filter"),
+        "net/bridge/bridge-nf-call-iptables".to_owned(),
+        "net/bridge/bridge-nf-call-ip6tables".to_owned(),
+    ];
+    let read = |name: String| {
+        let value = fs::read_to_string(format!("/proc/sys/{name}")).ok()?.trim().to_owned();
+        Some(Sysctl { name, value })
+    };
+    names.into_iter().filter_map(read).collect()
+}
