@@ -24,6 +24,9 @@ impl Ruleset {
     /// What the rules do to a connection from a sandbox to its host: to its SYN, to the host's SYN-ACK, and to what the
     /// sandbox sends then.
     ///
+    /// What the sandbox sends is walked as its bare acknowledgement. What the host sends after its SYN-ACK, and the notice
+    /// of a rejection, are not walked: rules for outgoing packets can still lose them.
+    ///
     /// Buckets of rates are taken as full and lists of recent addresses as empty, which the walk's assumptions say. Routes
     /// and sockets are not part of it: an open path is one that no rule closes.
     pub fn connect(&self, flow: &Flow, world: &World) -> Walk {

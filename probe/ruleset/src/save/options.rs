@@ -103,3 +103,29 @@ pub(super) fn group(words: Vec<Word>) -> Groups {
     }
     groups
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::words::split;
+    use super::*;
+
+    #[test]
+    fn a_comment_that_looks_like_an_option_is_a_comment() {
+        // iptables-save quotes only what has other characters than letters, digits, `-` and `_`.
+        let groups = group(split("-m comment --comment --dport -m comment --comment -j -j ACCEPT"));
+        assert_eq!(groups.matches.len(), 2);
+        assert_eq!(groups.matches[1].1[0].arguments, ["-j"]);
+        assert_eq!(groups.target.unwrap().name, "ACCEPT");
+        assert_eq!(groups.stray, None);
+    }
+
+    #[test]
+    fn options_belong_to_the_match_before_them_and_then_to_the_target() {
+        let groups =
+            group(split("! -i lo -p tcp -m tcp ! --dport 22 -m mark --mark 0x1 -j MARK --set-xmark 0x2/0x3"));
+        assert!(groups.own[0].negated && !groups.own[1].negated);
+        assert!(groups.matches[0].1[0].negated && groups.matches[0].1[0].key == "--dport");
+        assert_eq!(groups.matches[1].1[0].arguments, ["0x1"]);
+        assert_eq!(groups.target.unwrap().options[0].arguments, ["0x2/0x3"]);
+    }
+}
