@@ -1,5 +1,7 @@
 //! The kernel's own word about which rule decided, with the real tools' rules and on their own hosts.
 
+#![allow(clippy::print_stdout, reason = "a test that could not be made says so")]
+
 use std::io::ErrorKind;
 
 use anyhow::{Context, Result};
@@ -115,6 +117,39 @@ async fn a_drop_after_the_handshake_is_seen_with_all_packets() -> Result<()> {
     assert_eq!((dial.outcome, dial.decided.is_dropped()), (Ok(()), false));
     let flows = trace.drain()?;
     assert_eq!(flows.iter().map(ToString::to_string).collect::<Vec<_>>(), ["ip filter INPUT rule 1: drop"]);
+    Ok(())
+}
+
+/// A packet is the same one after its destination was translated.
+#[tokio::test]
+async fn what_decides_after_a_translation_belongs_to_the_dial() -> Result<()> {
+    let lab = Lab::start().await?;
+    lab.apply(Posture::drop_port(GATEWAY)).await?;
+    let rule = ["-t", "nat", "-I", "PREROUTING", "-p", "tcp", "--dport", "9999", "-j", "REDIRECT"];
+    lab.host.command("iptables").args(rule).args(["--to-ports", "8080"]).run().await?;
+    let dial = lab.host.trace_dial(&lab.network, 9999)?;
+    assert_eq!(dial.outcome, Err(ErrorKind::TimedOut));
+    assert_eq!(dial.decided.to_string(), "ip filter INPUT rule 1: drop");
+    assert_eq!(dial.decided.flow().destination.port(), 9999);
+    Ok(())
+}
+
+/// A bridge may ask iptables itself, before the host's own IPv4 sees the packet: its table `raw` is then met inside of it.
+#[tokio::test]
+async fn a_bridge_that_asks_iptables_is_traced_too() -> Result<()> {
+    let lab = Lab::start().await?;
+    let setting = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+    if lab.host.command("sh").args(["-ec", &format!("echo 1 >{setting}")]).run().await.is_err() {
+        println!("not tried: the kernel has no br_netfilter");
+        return Ok(());
+    }
+    let rule = ["-t", "raw", "-I", "PREROUTING", "-p", "tcp", "--dport", "8080", "-j", "DROP"];
+    lab.host.command("iptables").args(rule).run().await?;
+    let mut trace = lab.host.trace(&Place::Bridges, &[GATEWAY])?;
+    let dial = lab.host.trace_dial(&lab.network, GATEWAY)?;
+    assert_eq!(dial.decided.to_string(), "ip raw PREROUTING rule 1: drop");
+    let flows = trace.drain()?;
+    assert_eq!(flows.iter().map(ToString::to_string).collect::<Vec<_>>(), ["ip raw PREROUTING rule 1: drop"]);
     Ok(())
 }
 

@@ -36,7 +36,7 @@ pub(super) fn compare(lane: &Lane, case: &Case, saved: &str, dialled: &Dialled) 
         Tool::Nft => rules.add_nft_json(saved.as_bytes())?,
     }
     rules.add_ipsets(lane.ipsets.as_bytes())?;
-    let walk = predict(&rules, dialled)?;
+    let walk = predict(&rules, dialled, lane.bridge_nf)?;
     let mut handles = Handles { lane, known: HashMap::new() };
     if let Outcome::Undetermined { why, .. } = &walk.outcome {
         return Ok(Agreement::Undetermined(why.clone()));
@@ -72,15 +72,19 @@ pub(super) fn compare(lane: &Lane, case: &Case, saved: &str, dialled: &Dialled) 
     if said.is_empty() {
         return Ok(Agreement::Same);
     }
-    Ok(Agreement::Different(format!("seed {}\n{said}\n{walk}\n\n{}", case.seed, case.text)))
+    Ok(Agreement::Different(format!(
+        "seed {}, bridge_nf {}\n{said}\n{walk}\n\n{}",
+        case.seed, lane.bridge_nf, case.text
+    )))
 }
 
-fn predict(rules: &Ruleset, dialled: &Dialled) -> Result<Walk> {
+fn predict(rules: &Ruleset, dialled: &Dialled, bridge_nf: bool) -> Result<Walk> {
     let own = if dialled.source.is_ipv4() { "10.99.0.1" } else { "fd99::1" };
     let destination = std::net::SocketAddr::new(own.parse()?, PORT.parse()?);
     let mut flow = Flow::new(BRIDGE, dialled.source, destination);
     flow.port = Some(VETH.to_owned());
-    let world = World::new(&flow, if dialled.source.is_ipv4() { 24 } else { 64 });
+    let mut world = World::new(&flow, if dialled.source.is_ipv4() { 24 } else { 64 });
+    world.bridge_nf_call = bridge_nf;
     Ok(rules.connect(&flow, &world))
 }
 

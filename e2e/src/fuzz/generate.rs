@@ -18,7 +18,7 @@ const TABLES: [(&str, &[&str]); 3] = [
 ];
 
 /// How many kinds of conditions there are for any packet, and how many more for TCP.
-const KINDS: usize = 15;
+const KINDS: usize = 16;
 /// See [`KINDS`].
 const TCP_KINDS: usize = 5;
 
@@ -34,6 +34,8 @@ pub struct Case {
     pub family: Family,
     /// Who reads the rules.
     pub tool: Tool,
+    /// Whether bridges ask iptables, where the kernel has that.
+    pub bridge_nf: bool,
     /// For `nft -f`, `iptables-restore` or `ip6tables-restore`.
     pub text: String,
 }
@@ -52,14 +54,15 @@ pub enum Tool {
 pub fn case(seed: u64) -> Case {
     let mut random = Random::new(seed);
     let family = if random.percent(65) { Family::Ip } else { Family::Ip6 };
+    let bridge_nf = random.percent(30);
     if random.percent(40) {
-        return Case { seed, family, tool: Tool::Nft, text: native::tables(&mut random) };
+        return Case { seed, family, tool: Tool::Nft, bridge_nf, text: native::tables(&mut random) };
     }
     let mut maker = Maker { random, family, seed, text: String::new() };
     for (table, bases) in TABLES {
         maker.table(table, bases);
     }
-    Case { seed, family, tool: Tool::Iptables, text: maker.text }
+    Case { seed, family, tool: Tool::Iptables, bridge_nf, text: maker.text }
 }
 
 struct Maker {
@@ -112,7 +115,7 @@ impl Maker {
             let mut kinds = Vec::new();
             for _ in 0..self.random.below(3) {
                 let kind = self.random.below(KINDS + if tcp { TCP_KINDS } else { 0 });
-                let sort = if matches!(kind, 16 | 18 | 19) { 15 } else { kind };
+                let sort = if matches!(kind, 17 | 19 | 20) { 16 } else { kind };
                 if !kinds.contains(&sort) {
                     rule.push(' ');
                     rule += &self.condition(kind, table, chain);
@@ -215,11 +218,16 @@ impl Maker {
                     if set == "pairs" { ["src,dst", "dst,dst", "src,src"] } else { ["src", "dst", "src"] };
                 format!("-m set {not}--match-set {set}{last} {}", random.pick(&sides))
             }
-            15 | 16 => {
+            15 => {
+                let asked =
+                    ["--physdev-in van1", "--physdev-in van+", "--physdev-in eth0", "--physdev-is-in"];
+                format!("-m physdev {not}{}", random.pick(&asked))
+            }
+            16 | 17 => {
                 let ports = [PORT, "22", "8000:8100", ":8080", "8081:", "1:65535"];
                 format!("-m tcp {not}--dport {}", random.pick(&ports))
             }
-            17 => {
+            18 => {
                 let ports = ["22,80,8080", "22,80,443", "8000:8100,9000", "1024:65535"];
                 format!(
                     "-m multiport {not}{} {}",
@@ -227,7 +235,7 @@ impl Maker {
                     random.pick(&ports)
                 )
             }
-            18 => {
+            19 => {
                 let flags = [
                     "--syn",
                     "--tcp-flags SYN,ACK SYN",

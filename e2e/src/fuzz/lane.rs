@@ -56,6 +56,13 @@ SETS
 nsenter --net=/run/netns/"$h" sysctl -qw net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0 net.ipv4.tcp_synack_retries=0
 "#;
 
+/// Whether bridges ask iptables and ip6tables, where the kernel has that: in a namespace, for its own bridges.
+const BRIDGE_NF: &str = r#"nsenter --net=/run/netns/"$1" sh -ec '
+cd /proc/sys/net/bridge 2>/dev/null || exit 0
+echo "$1" >bridge-nf-call-iptables
+echo "$1" >bridge-nf-call-ip6tables
+echo there' sh "$2""#;
+
 /// How rules of iptables are loaded and read again. Those of a case before that was nft's are flushed; a tracer's tables are
 /// its own, and stay.
 const IPTABLES: &str = r#"nsenter --net=/run/netns/"$1" sh -ec '
@@ -76,6 +83,8 @@ pub(super) struct Lane {
     received: Tracer,
     sent: Tracer,
     loaded: Option<Tool>,
+    /// Whether bridges ask iptables now.
+    pub(super) bridge_nf: bool,
 }
 
 /// What became of a dial for the one who dialled.
@@ -112,8 +121,17 @@ impl Lane {
         let device = Place::Device(VETH.to_owned());
         let received = inner.run(|| Tracer::at(&device, &[], Packets::All))??;
         let sent = inner.run(|| Tracer::at(&Place::Sent, &[], Packets::All))??;
-        let mut lane =
-            Self { name: name.to_owned(), host: inner, sandbox, ipsets, received, sent, loaded: None };
+        let mut lane = Self {
+            name: name.to_owned(),
+            host: inner,
+            sandbox,
+            ipsets,
+            received,
+            sent,
+            loaded: None,
+            bridge_nf: false,
+        };
+        lane.set_bridge_nf(host, false).await?;
         let deadline = Instant::now() + READY_DEADLINE;
         for family in [Family::Ip, Family::Ip6] {
             while lane.dial(family, Duration::from_millis(100))?.experience != Experience::Echoed {
@@ -125,6 +143,9 @@ impl Lane {
 
     /// Puts rules in the place of those before, and reads them as a capture would.
     pub(super) async fn load(&mut self, host: &Host, case: &Case) -> Result<String> {
+        if self.bridge_nf != case.bridge_nf {
+            self.set_bridge_nf(host, case.bridge_nf).await?;
+        }
         let file = format!("/run/{}.rules", self.name);
         std::fs::write(host.path(&file), &case.text).context("write the rules")?;
         let keep = if self.loaded.replace(case.tool) == Some(Tool::Nft) { "flush" } else { "keep" };
@@ -134,6 +155,13 @@ impl Lane {
             (Tool::Iptables, Family::Ip6) => vec![IPTABLES, "sh", &self.name, "ip6tables-nft", &file, keep],
         };
         Ok(host.command("sh").arg("-ec").args(arguments).run().await?)
+    }
+
+    async fn set_bridge_nf(&mut self, host: &Host, wanted: bool) -> Result<()> {
+        let value = if wanted { "1" } else { "0" };
+        let said = host.command("sh").args(["-ec", BRIDGE_NF, "sh", &self.name, value]).run().await?;
+        self.bridge_nf = wanted && said.trim() == "there";
+        Ok(())
     }
 
     /// The numbers of a chain's rules, in their order.

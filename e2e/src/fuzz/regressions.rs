@@ -59,5 +59,9 @@ fn read(name: &'static str, text: &str) -> Result<Regression> {
         other => bail!("not a result: {other}"),
     };
     let flush = if tool == Tool::Nft { "flush ruleset\n" } else { "" };
-    Ok(Regression { name, case: Case { seed: 0, family, tool, text: format!("{flush}{text}") }, agrees })
+    Ok(Regression {
+        name,
+        case: Case { seed: 0, family, tool, bridge_nf: false, text: format!("{flush}{text}") },
+        agrees,
+    })
 }
