@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, ensure};
 use e2e::lab::{Lab, PROBE};
 use harness::{Posture, Ufw};
-use probe::{Decided, Explanation, Method, Report, RulesSeen};
+use probe::{Decided, Explanation, Method, Report, RulesSeen, Verdict};
 use rstest::rstest;
 
 const TARGET: [&str; 2] = ["--port", "8080=gateway"];
@@ -166,10 +166,66 @@ async fn the_deciding_rule_is_named(
     let found = decided.setting.as_ref().context("no setting")?;
     assert!(found.text.contains(setting), "{found:?}");
     assert!(explanation.confirmed_by.contains(&Method::Static), "{explanation:#?}");
+    // iptables-nft and the old tables have a table of the same name, which a twin cannot: the rule is named without it.
+    let twin = !matches!(situation, Situation::Legacy);
+    assert_eq!(explanation.confirmed_by.contains(&Method::Twin), twin, "{explanation:#?}");
     assert_eq!(explanation.confirmed_by.contains(&Method::Counters), counts, "{explanation:#?}");
     let last = explanation.walk.last().and_then(|packet| packet.steps.last()).context("no walk")?;
     assert!(last.decides, "{explanation:#?}");
     Ok(())
+}
+
+/// What is printed is run with the real tool: it opens the path and nothing that was closed before, and what takes it back
+/// leaves the rules as they were.
+#[rstest]
+#[case::ufw_default_deny(Situation::UfwDefaultDeny, "ufw allow from")]
+#[case::ufw_denies(Situation::UfwDenies, "ufw prepend allow from")]
+#[case::ufw_default_reject(Situation::UfwDefaultReject, "ufw allow from")]
+#[case::policy_drop(Situation::PolicyDrop, "iptables -I INPUT 1 -s")]
+#[case::nft_table(Situation::NftTable, "nft insert rule inet filter input")]
+#[case::firewalld(Situation::Firewalld, "firewall-cmd --zone=public --add-rich-rule=")]
+#[tokio::test]
+async fn a_proven_remedy_opens_the_path_and_can_be_taken_back(
+    #[case] situation: Situation,
+    #[case] command: &str,
+) -> Result<()> {
+    let lab = Lab::start().await?;
+    bring_about(situation, &lab).await?;
+    if matches!(situation, Situation::UfwDefaultDeny | Situation::UfwDefaultReject) {
+        // With the first rule that a user gives or takes, UFW also makes rules of its own for 'limit'.
+        sh(&lab, "ufw allow 9/tcp && ufw delete allow 9/tcp").await?;
+    }
+    let report = report(&lab, "explain").await?;
+    let explained = explanation(&report)?;
+    let remedy = explained.remedies.first().with_context(|| format!("{explained:#?}"))?;
+    assert!(remedy.commands[0].starts_with(command), "{remedy:#?}");
+    assert!(remedy.proven && remedy.controls >= 6, "{explained:#?}");
+    let before = rules(&lab).await?;
+    for command in &remedy.commands {
+        sh(&lab, command).await?;
+    }
+    let after = self::report(&lab, "explain").await?;
+    assert_eq!(after.targets[0].verdict, Verdict::Ok, "{after:#?}");
+    let open = lab.check_with(&["--port", "8080=gateway", "--port", "11435=ollama-proxy"]).await?;
+    assert_ne!(open.report.targets[1].verdict, Verdict::Ok, "the other port has no remedy yet");
+    if remedy.undo[0].contains("NUMBER") {
+        return Ok(()); // nft takes no rule back without its handle.
+    }
+    for command in &remedy.undo {
+        sh(&lab, command).await?;
+    }
+    let after = rules(&lab).await?;
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<BTreeSet<_>>();
+    let changed: Vec<_> = lines(&before).symmetric_difference(&lines(&after)).cloned().collect();
+    assert!(before == after, "{changed:#?}");
+    Ok(())
+}
+
+/// All rules, without what counts and what numbers them.
+async fn rules(lab: &Lab) -> Result<String> {
+    let line = "for family in ip ip6; do ${family}tables-nft-save; done | sed -e '/^#/d' -e 's/ \\[[0-9:]*\\]$//'; \
+        nft list ruleset | sed 's/counter packets [0-9]* bytes [0-9]*//'";
+    sh(lab, line).await
 }
 
 #[tokio::test]
