@@ -7,7 +7,8 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use probe::twin::{
-    Address, Bridge, Failure, Link, Origin, Outcome, Plan, Rules, Stage, Sysctl, Trial, TwinError, run,
+    Address, Bridge, Failure, Link, Obstacle, Origin, Outcome, Plan, Rules, Stage, Sysctl, Trial, TwinError,
+    run,
 };
 
 const PROBE: &str = env!("CARGO_BIN_EXE_openshell-probe");
@@ -151,13 +152,12 @@ async fn a_plan_that_nobody_can_carry_out_is_refused_before_anything_is_made() {
 }
 
 fn tell(line: &[u8]) -> Output {
-    let mut child = Command::new(PROBE)
-        .arg("twin")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    tell_to(Command::new(PROBE).arg("twin"), line)
+}
+
+fn tell_to(command: &mut Command, line: &[u8]) -> Output {
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(line).unwrap();
     child.wait_with_output().unwrap()
 }
@@ -172,6 +172,25 @@ fn what_is_no_plan_ends_with_words_and_the_exit_code_of_a_wrong_command_line() {
         assert!(said.starts_with("error: the twin's plan is wrong: "), "{said}");
         assert!(!said.contains("panicked"), "{said}");
     }
+}
+
+/// The setting is that of a user namespace of the test's own.
+#[test]
+fn forbidden_user_namespaces_are_named_with_the_way_out() {
+    let plan = plan(vec![trial(Origin::Sandbox, "172.18.0.1:8080")]);
+    let order = serde_json::json!({ "namespace": 1, "budget_ms": 10_000, "plan": plan });
+    let script = "echo 0 >/proc/sys/user/max_user_namespaces && exec \"$0\" twin";
+    let mut unshare = Command::new("unshare");
+    let output = tell_to(unshare.args(["-Ur", "sh", "-c", script, PROBE]), format!("{order}\n").as_bytes());
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let reply: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let failure: Failure = serde_json::from_value(reply["failure"].clone()).unwrap();
+    match failure {
+        Failure::Forbidden { obstacle: Obstacle::MaxUserNamespaces, .. } => {}
+        other => panic!("{other:?}"),
+    }
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("a way out: sysctl user.max_user_namespaces=1000"), "{said}");
 }
 
 #[tokio::test]
