@@ -4,7 +4,7 @@ use std::io::{Seek as _, Write as _};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::lab::{GATEWAY, PROXY, host_with_probe_and};
+use e2e::lab::{GATEWAY, PROBE, PROXY, host_with_probe_and};
 use e2e::programs;
 use harness::{Host, HostCommand, Network, NetworkInfo, Posture, Ufw};
 use probe::twin::{
@@ -50,7 +50,7 @@ impl Place {
 
     fn plan(&self, rules: Rules, stages: Vec<Stage>) -> Plan {
         let NetworkInfo { bridge, gateway, prefix, .. } = &self.network;
-        let address = |ip: &str, prefix| Address { ip: ip.parse().unwrap(), prefix };
+        let address = |ip: &str, prefix| Address { ip: ip.parse().expect("an address"), prefix };
         Plan {
             rules,
             bridge: Bridge {
@@ -60,7 +60,7 @@ impl Place {
                     address("fd00:18::1", 64),
                 ],
             },
-            sandbox: vec![self.network.address_from_end(9).into(), "fd00:18::9".parse().unwrap()],
+            sandbox: vec![self.network.address_from_end(9).into(), address("fd00:18::9", 64).ip],
             links: vec![Link {
                 name: "eth0".into(),
                 addresses: vec![address("192.168.7.10", 24), address("fd00:7::10", 64)],
@@ -81,8 +81,9 @@ impl Place {
         file.write_all(&serde_json::to_vec(plan)?)?;
         file.rewind()?;
         let command = self.host.command(ASKER).stdin(file);
+        // Nobody's twin is the program, root's is the asker itself.
         Ok(match user {
-            Some(id) => command.user(id, id),
+            Some(id) => command.arg(PROBE).user(id, id),
             None => command,
         })
     }
@@ -371,7 +372,9 @@ impl Place {
         let mut tick = tokio::time::interval(Duration::from_millis(20));
         loop {
             // By what they run, since the twin is started as `/proc/self/exe`.
-            let script = format!("for it in /proc/[0-9]*; do readlink $it/exe; done | grep -c {ASKER}; true");
+            let script = format!(
+                "for it in /proc/[0-9]*; do readlink $it/exe; done | grep -c -e {ASKER} -e {PROBE}; true"
+            );
             let said = self.host.command("sh").args(["-c", &script]).run().await?;
             if said.trim().parse() == Ok(processes) {
                 return Ok(());
@@ -380,6 +383,22 @@ impl Place {
             tick.tick().await;
         }
     }
+}
+
+/// As many trials as a plan may have, all at once: no event of the trace is lost.
+#[tokio::test]
+async fn many_trials_of_one_stage_each_have_their_decision() -> Result<()> {
+    let place = Place::start().await?;
+    place.host.apply(&Ufw::default_deny().into(), &place.network).await?;
+    let origins = [Origin::Sandbox, Origin::Lan { link: "eth0".into(), address: None }];
+    let trials = (0..64).map(|it| place.trial(origins[it % 2].clone(), 9000 + it as u16)).collect();
+    let plan = place.plan(place.rules(&[]).await?, vec![stage("as captured", trials)]);
+    let answer = place.ask(&plan, NOBODY).await?;
+    for trial in &answer.stages[0].trials {
+        assert_eq!(decided(trial), "ip filter INPUT policy: drop", "{trial:#?}");
+        assert!(trial.matched.len() > 10, "{trial:#?}");
+    }
+    Ok(())
 }
 
 #[tokio::test]

@@ -15,12 +15,12 @@ const PROBE: &str = env!("CARGO_BIN_EXE_openshell-probe");
 const BUDGET: Duration = Duration::from_secs(20);
 
 fn address(text: &str) -> Address {
-    let (ip, prefix) = text.split_once('/').unwrap();
-    Address { ip: ip.parse().unwrap(), prefix: prefix.parse().unwrap() }
+    let (ip, prefix) = text.split_once('/').expect("an address and a prefix");
+    Address { ip: ip.parse().expect("an address"), prefix: prefix.parse().expect("a length") }
 }
 
 fn trial(from: Origin, to: &str) -> Trial {
-    Trial { from, to: to.parse().unwrap() }
+    Trial { from, to: to.parse().expect("an address and a port") }
 }
 
 fn plan(trials: Vec<Trial>) -> Plan {
@@ -29,7 +29,7 @@ fn plan(trials: Vec<Trial>) -> Plan {
             name: "br-sandbox".into(),
             addresses: vec![address("172.18.0.1/16"), address("fd00:18::1/64")],
         },
-        sandbox: vec!["172.18.0.2".parse().unwrap(), "fd00:18::2".parse().unwrap()],
+        sandbox: vec![address("172.18.0.2/16").ip, address("fd00:18::2/64").ip],
         links: vec![Link {
             name: "eth0".into(),
             addresses: vec![address("192.168.7.10/24"), address("fd00:7::10/64"), address("fe80::1/64")],
@@ -42,7 +42,7 @@ fn plan(trials: Vec<Trial>) -> Plan {
 }
 
 async fn answer(plan: &Plan) -> probe::twin::Answer {
-    run(plan, Some(Path::new(PROBE)), BUDGET).await.unwrap()
+    run(plan, Some(Path::new(PROBE)), BUDGET).await.expect("an answer")
 }
 
 #[tokio::test]
@@ -71,7 +71,6 @@ async fn everybody_reaches_a_host_without_a_firewall() {
     }
     assert_eq!(answer.stages[0].trials[6].source.unwrap().ip().to_string(), "10.9.1.1");
     assert_eq!(answer.stages[0].trials[7].source.unwrap().ip().to_string(), "198.51.100.7");
-    eprintln!("{} {} {}", answer.setup_us, answer.restore_us, answer.trials_us);
 }
 
 #[tokio::test]
@@ -156,10 +155,14 @@ fn tell(line: &[u8]) -> Output {
 }
 
 fn tell_to(command: &mut Command, line: &[u8]) -> Output {
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(line).unwrap();
-    child.wait_with_output().unwrap()
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program");
+    child.stdin.take().expect("the program").write_all(line).expect("the program");
+    child.wait_with_output().expect("the program")
 }
 
 #[test]
