@@ -89,14 +89,10 @@ impl Place {
     }
 
     async fn ask(&self, plan: &Plan, user: Option<u32>) -> Result<Answer> {
-        let began = Instant::now();
         let output = self.asker(plan, user)?.output().await?;
         let said = String::from_utf8_lossy(&output.stdout);
         let talk = String::from_utf8_lossy(&output.stderr);
-        let answer: Answer = serde_json::from_str(&said).with_context(|| format!("{said}{talk}"))?;
-        let Answer { setup_us, restore_us, trials_us, .. } = answer;
-        eprintln!("{user:?}: {:?} setup {setup_us} restore {restore_us} trials {trials_us}", began.elapsed());
-        Ok(answer)
+        serde_json::from_str(&said).with_context(|| format!("{said}{talk}"))
     }
 }
 
@@ -131,7 +127,10 @@ async fn the_twin_decides_as_its_host(
     let plan = place.plan(rules, vec![stage("as captured", vec![place.trial(Origin::Sandbox, GATEWAY)])]);
     let before = place.everything().await?;
     for user in [ROOT, NOBODY] {
+        let began = Instant::now();
         let answer = place.ask(&plan, user).await?;
+        let Answer { setup_us, restore_us, trials_us, .. } = answer;
+        println!("{:?}: links {setup_us} us, rules {restore_us} us, trials {trials_us} us", began.elapsed());
         let trial = answer.trial(0, 0).context("no trial")?;
         assert_eq!(decided(trial), wanted, "{trial:#?}");
         let refused = matches!(trial.outcome, Outcome::Refused { .. });
@@ -158,9 +157,8 @@ impl Place {
 
 /// Packets go on being counted.
 fn uncounted(line: &str) -> String {
-    let mut words = line.split_whitespace().peekable();
     let mut kept = Vec::new();
-    while let Some(word) = words.next() {
+    for word in line.split_whitespace() {
         let counter = word.starts_with('[') && word.contains(':');
         let number =
             kept.last().is_some_and(|it| matches!(*it, "packets" | "bytes")) && word.parse::<u64>().is_ok();
