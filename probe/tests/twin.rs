@@ -137,6 +137,10 @@ async fn a_plan_that_nobody_can_carry_out_is_refused_before_anything_is_made() {
         refused(|plan| plan.sandbox[0] = "10.0.0.1".parse().unwrap()),
         refused(|plan| plan.stages[0].trials[0].to = "172.18.0.1:0".parse().unwrap()),
         refused(|plan| plan.stages[0].trials[0].from = Origin::Lan { link: "eth7".into(), address: None }),
+        refused(|plan| {
+            let address = plan.links[0].addresses[0].ip;
+            plan.stages[0].trials[0].from = Origin::Bridge { address };
+        }),
         refused(|plan| plan.stages = vec![plan.stages[0].clone(); 65]),
         refused(|plan| {
             plan.programs.ipv4 = Some("iptables-nft-restore".into());
@@ -156,6 +160,7 @@ fn tell(line: &[u8]) -> Output {
 
 fn tell_to(command: &mut Command, line: &[u8]) -> Output {
     let mut child = command
+        .env("OPENSHELL_PROBE_TWIN", "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -204,6 +209,14 @@ async fn a_twin_that_is_not_done_in_time_is_an_error() {
         matches!(error, TwinError::TimedOut { .. } | TwinError::Failed(Failure::TimedOut { .. }))
     };
     assert!(timed_out(&error), "{error}");
+}
+
+/// The word is nobody's command: only an asker says it.
+#[test]
+fn the_command_line_has_no_twin() {
+    let output = Command::new(PROBE).arg("twin").stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && said.contains("unrecognized subcommand"), "{said}");
 }
 
 #[tokio::test]
