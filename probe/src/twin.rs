@@ -36,11 +36,15 @@ pub use run::run;
 /// The hidden command that makes a process a twin.
 const COMMAND: &str = "twin";
 
+/// Marks a twin's process. Without it the command is anybody's word; and a program that knows nothing of [`hook`], started as
+/// a twin, does not start twins without end.
+const MARK: &str = "OPENSHELL_PROBE_TWIN";
+
 /// Becomes the twin if this process was started as one. A program that calls [`run`] without another program's path has to
 /// call this first in its `main`, before it starts any thread.
 #[must_use]
 pub fn hook() -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
     let asked = arguments.next()? == COMMAND && arguments.next().is_none();
-    asked.then(process::main)
+    (asked && std::env::var_os(MARK).is_some()).then(process::main)
 }

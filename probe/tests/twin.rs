@@ -7,19 +7,20 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use probe::twin::{
-    Address, Bridge, Failure, Link, Origin, Outcome, Plan, Rules, Stage, Sysctl, Trial, TwinError, run,
+    Address, Bridge, Failure, Link, Obstacle, Origin, Outcome, Plan, Rules, Stage, Sysctl, Trial, TwinError,
+    run,
 };
 
 const PROBE: &str = env!("CARGO_BIN_EXE_openshell-probe");
 const BUDGET: Duration = Duration::from_secs(20);
 
 fn address(text: &str) -> Address {
-    let (ip, prefix) = text.split_once('/').unwrap();
-    Address { ip: ip.parse().unwrap(), prefix: prefix.parse().unwrap() }
+    let (ip, prefix) = text.split_once('/').expect("an address and a prefix");
+    Address { ip: ip.parse().expect("an address"), prefix: prefix.parse().expect("a length") }
 }
 
 fn trial(from: Origin, to: &str) -> Trial {
-    Trial { from, to: to.parse().unwrap() }
+    Trial { from, to: to.parse().expect("an address and a port") }
 }
 
 fn plan(trials: Vec<Trial>) -> Plan {
@@ -28,7 +29,7 @@ fn plan(trials: Vec<Trial>) -> Plan {
             name: "br-sandbox".into(),
             addresses: vec![address("172.18.0.1/16"), address("fd00:18::1/64")],
         },
-        sandbox: vec!["172.18.0.2".parse().unwrap(), "fd00:18::2".parse().unwrap()],
+        sandbox: vec![address("172.18.0.2/16").ip, address("fd00:18::2/64").ip],
         links: vec![Link {
             name: "eth0".into(),
             addresses: vec![address("192.168.7.10/24"), address("fd00:7::10/64"), address("fe80::1/64")],
@@ -41,7 +42,7 @@ fn plan(trials: Vec<Trial>) -> Plan {
 }
 
 async fn answer(plan: &Plan) -> probe::twin::Answer {
-    run(plan, Some(Path::new(PROBE)), BUDGET).await.unwrap()
+    run(plan, Some(Path::new(PROBE)), BUDGET).await.expect("an answer")
 }
 
 #[tokio::test]
@@ -70,7 +71,6 @@ async fn everybody_reaches_a_host_without_a_firewall() {
     }
     assert_eq!(answer.stages[0].trials[6].source.unwrap().ip().to_string(), "10.9.1.1");
     assert_eq!(answer.stages[0].trials[7].source.unwrap().ip().to_string(), "198.51.100.7");
-    eprintln!("{} {} {}", answer.setup_us, answer.restore_us, answer.trials_us);
 }
 
 #[tokio::test]
@@ -137,6 +137,10 @@ async fn a_plan_that_nobody_can_carry_out_is_refused_before_anything_is_made() {
         refused(|plan| plan.sandbox[0] = "10.0.0.1".parse().unwrap()),
         refused(|plan| plan.stages[0].trials[0].to = "172.18.0.1:0".parse().unwrap()),
         refused(|plan| plan.stages[0].trials[0].from = Origin::Lan { link: "eth7".into(), address: None }),
+        refused(|plan| {
+            let address = plan.links[0].addresses[0].ip;
+            plan.stages[0].trials[0].from = Origin::Bridge { address };
+        }),
         refused(|plan| plan.stages = vec![plan.stages[0].clone(); 65]),
         refused(|plan| {
             plan.programs.ipv4 = Some("iptables-nft-restore".into());
@@ -151,15 +155,19 @@ async fn a_plan_that_nobody_can_carry_out_is_refused_before_anything_is_made() {
 }
 
 fn tell(line: &[u8]) -> Output {
-    let mut child = Command::new(PROBE)
-        .arg("twin")
+    tell_to(Command::new(PROBE).arg("twin"), line)
+}
+
+fn tell_to(command: &mut Command, line: &[u8]) -> Output {
+    let mut child = command
+        .env("OPENSHELL_PROBE_TWIN", "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(line).unwrap();
-    child.wait_with_output().unwrap()
+        .expect("the program");
+    child.stdin.take().expect("the program").write_all(line).expect("the program");
+    child.wait_with_output().expect("the program")
 }
 
 #[test]
@@ -174,6 +182,25 @@ fn what_is_no_plan_ends_with_words_and_the_exit_code_of_a_wrong_command_line() {
     }
 }
 
+/// The setting is that of a user namespace of the test's own.
+#[test]
+fn forbidden_user_namespaces_are_named_with_the_way_out() {
+    let plan = plan(vec![trial(Origin::Sandbox, "172.18.0.1:8080")]);
+    let order = serde_json::json!({ "namespace": 1, "budget_ms": 10_000, "plan": plan });
+    let script = "echo 0 >/proc/sys/user/max_user_namespaces && exec \"$0\" twin";
+    let mut unshare = Command::new("unshare");
+    let output = tell_to(unshare.args(["-Ur", "sh", "-c", script, PROBE]), format!("{order}\n").as_bytes());
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let reply: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let failure: Failure = serde_json::from_value(reply["failure"].clone()).unwrap();
+    match failure {
+        Failure::Forbidden { obstacle: Obstacle::MaxUserNamespaces, .. } => {}
+        other => panic!("{other:?}"),
+    }
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("a way out: sysctl user.max_user_namespaces=1000"), "{said}");
+}
+
 #[tokio::test]
 async fn a_twin_that_is_not_done_in_time_is_an_error() {
     let plan = plan(vec![trial(Origin::Sandbox, "172.18.0.1:8080")]);
@@ -182,6 +209,14 @@ async fn a_twin_that_is_not_done_in_time_is_an_error() {
         matches!(error, TwinError::TimedOut { .. } | TwinError::Failed(Failure::TimedOut { .. }))
     };
     assert!(timed_out(&error), "{error}");
+}
+
+/// The word is nobody's command: only an asker says it.
+#[test]
+fn the_command_line_has_no_twin() {
+    let output = Command::new(PROBE).arg("twin").stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && said.contains("unrecognized subcommand"), "{said}");
 }
 
 #[tokio::test]

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use rtnetlink::LinkBridge;
 
-use crate::links::{address, connect, index, netlink, route, up, veth, wait_until_up};
+use crate::links::{address, connect, index, netlink, route, up, veth};
 use crate::namespace::{Error, Namespace};
+use crate::ready::{wait_until_heard, wait_until_up};
 use crate::vantage::everywhere;
 
 /// Makes a bridge with those addresses in `host`. It carries nothing until it has a port, such as a
@@ -26,7 +27,7 @@ pub fn make_bridge(host: &Namespace, name: &str, addresses: &[(IpAddr, u8)]) -> 
         for (ip, prefix) in addresses {
             address(&handle, bridge, *ip, *prefix).await?;
         }
-        Ok(())
+        wait_until_heard(addresses.iter().map(|it| it.0)).await
     })?
 }
 
@@ -66,7 +67,8 @@ impl Lan {
         namespace.block_on(async || furnish(plan).await)??;
         host.block_on(async || {
             furnish_host(plan).await?;
-            wait_until_up(&[plan.link]).await
+            wait_until_up(&[plan.link]).await?;
+            wait_until_heard(plan.host.iter().map(|it| it.0)).await
         })??;
         Ok(Self { namespace, link: plan.link.to_owned() })
     }
@@ -122,7 +124,8 @@ async fn furnish(plan: &LanPlan<'_>) -> Result<(), Error> {
     for host in first_of_each_family(&plan.host.iter().map(|it| it.0).collect::<Vec<_>>()) {
         route(&handle, everywhere(host), Some(host), Some(inner)).await?;
     }
-    wait_until_up(&[plan.inner]).await
+    wait_until_up(&[plan.inner]).await?;
+    wait_until_heard(plan.neighbours.iter().copied()).await
 }
 
 /// The subnet that has this address only.

@@ -22,6 +22,7 @@
 mod lan;
 mod links;
 mod namespace;
+mod ready;
 pub mod sys;
 mod vantage;
 

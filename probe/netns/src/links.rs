@@ -2,18 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
-use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::address::AddressHeaderFlags;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, State};
-use rtnetlink::packet_route::route::RouteMessage;
+use rtnetlink::packet_route::link::LinkMessage;
+use rtnetlink::packet_route::route::{RouteMessage, RouteScope};
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use crate::namespace::{Error, Namespace};
-
-/// How long an interface may take until it carries; measured: 20 ms, 1 s where links change all the time.
-const UP_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What turns the kernel's refusal into an error.
 pub(crate) fn netlink(step: &'static str) -> impl FnOnce(rtnetlink::Error) -> Error {
@@ -79,7 +75,8 @@ pub(crate) async fn up(handle: &Handle, index: u32) -> Result<(), Error> {
     handle.link().set(link).execute().await.map_err(netlink("set an interface up"))
 }
 
-/// Gives an interface an address that works at once: nobody else has it, so nobody is asked.
+/// Gives an interface an address without looking for duplicates: nobody else has it. One of IPv6 works a little later; see
+/// [`wait_until_heard`](crate::ready::wait_until_heard).
 pub(crate) async fn address(handle: &Handle, index: u32, address: IpAddr, prefix: u8) -> Result<(), Error> {
     let mut request = handle.address().add(index, address, prefix);
     if address.is_ipv6() {
@@ -111,7 +108,7 @@ fn v4(to: Ipv4Addr, prefix: u8, through: Option<Ipv4Addr>, interface: Option<u32
     if let Some(through) = through {
         route = route.gateway(through);
     } else {
-        route = route.scope(rtnetlink::packet_route::route::RouteScope::Link);
+        route = route.scope(RouteScope::Link);
     }
     if let Some(interface) = interface {
         route = route.output_interface(interface);
@@ -128,26 +125,4 @@ fn v6(to: Ipv6Addr, prefix: u8, through: Option<Ipv6Addr>, interface: Option<u32
         route = route.output_interface(interface);
     }
     route.build()
-}
-
-/// A bridge too: one that had no port before has no carrier, and until the kernel has noticed (at most once a second) what
-/// the host sends through it is lost, its ARP replies first.
-pub(crate) async fn wait_until_up(names: &[&str]) -> Result<(), Error> {
-    let handle = connect()?;
-    let start = Instant::now();
-    let mut tick = tokio::time::interval(Duration::from_millis(1));
-    for name in names {
-        while !is_up(&link(&handle, name).await?) {
-            if start.elapsed() > UP_DEADLINE {
-                let milliseconds = UP_DEADLINE.as_millis();
-                return Err(Error::NotUp { name: (*name).to_owned(), milliseconds });
-            }
-            tick.tick().await;
-        }
-    }
-    Ok(())
-}
-
-fn is_up(link: &LinkMessage) -> bool {
-    link.attributes.iter().any(|it| matches!(it, LinkAttribute::OperState(State::Up)))
 }

@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::links::{address, connect, index, route, up, veth, wait_until_up};
+use crate::links::{address, connect, index, route, up, veth};
 use crate::namespace::{Error, Namespace};
+use crate::ready::{wait_until_heard, wait_until_up};
 
 /// A network namespace joined to a bridge by a veth pair. Dropping it removes the pair with it.
 #[derive(Debug)]
@@ -79,7 +80,7 @@ async fn furnish(inner: &str, addresses: &[(IpAddr, u8)], gateways: &[IpAddr]) -
     for gateway in gateways {
         route(&handle, everywhere(*gateway), Some(*gateway), Some(interface)).await?;
     }
-    Ok(())
+    wait_until_heard(addresses.iter().map(|it| it.0)).await
 }
 
 /// The default route's destination in that family.

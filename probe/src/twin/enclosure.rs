@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::CloneFlags;
 use nix::sys::prctl::set_dumpable;
-use nix::unistd::{Gid, Pid, Uid, getegid, geteuid, setresgid, setresuid};
+use nix::unistd::{Gid, Pid, Uid, getegid, geteuid, setgroups, setresgid, setresuid};
 
 use super::{Failure, Obstacle};
 
@@ -23,6 +23,14 @@ pub(super) const NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWUSER
 
 /// Whose rights root's twin has outside: the user that owns nothing (`nobody`, also the kernel's overflow user).
 const NOBODY: u32 = 65534;
+
+/// Root leaves its groups: the twin has those of this process, and could not leave them any more.
+pub(super) fn leave_roots_groups() -> Result<(), Failure> {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    setgroups(&[]).map_err(|errno| forbidden("leave root's groups", errno))
+}
 
 /// Where the new process waits until its user namespace has users.
 pub(super) struct Gate {
@@ -86,8 +94,10 @@ pub(super) fn private_files() -> Result<(), Failure> {
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)
         .map_err(|errno| forbidden("make the twin's mounts private", errno))?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some("tmpfs"), "/run", Some("tmpfs"), flags, Some("size=16m,mode=755"))
-        .map_err(|errno| forbidden("mount the twin's own /run", errno))
+    match mount(Some("tmpfs"), "/run", Some("tmpfs"), flags, Some("size=16m,mode=755")) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(errno) => Err(forbidden("mount the twin's own /run", errno)),
+    }
 }
 
 /// The kernel's refusal of a step that needs a user namespace, with what it comes from.

@@ -134,7 +134,7 @@ impl fmt::Display for Obstacle {
                 "a seccomp filter is in force, as in a container (a way out: run outside of it)"
             }
             Self::Limit => "a limit of namespaces is reached (see /proc/sys/user)",
-            Self::Unknown => "user namespaces are forbidden here (a way out: run as root)",
+            Self::Unknown => "user namespaces are forbidden here (a way out: run as root, outside of any container)",
         })
     }
 }

@@ -10,7 +10,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-use super::enclosure::{Gate, NAMESPACES, forbidden};
+use super::enclosure::{Gate, NAMESPACES, forbidden, leave_roots_groups};
 use super::{Answer, Failure, Plan, inside};
 use crate::sanitize;
 
@@ -54,7 +54,7 @@ pub(super) fn main() -> ExitCode {
         Ok(order) => order,
         Err(failure) => return say(&Reply::Failure(failure)),
     };
-    let gate = match Gate::new() {
+    let gate = match leave_roots_groups().and_then(|()| Gate::new()) {
         Ok(gate) => gate,
         Err(failure) => return say(&Reply::Failure(failure)),
     };

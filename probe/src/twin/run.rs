@@ -9,11 +9,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
 use super::process::{Order, Reply};
-use super::{Answer, COMMAND, Plan, TwinError};
+use super::{Answer, COMMAND, MARK, Plan, TwinError};
 use crate::sanitize;
-
-/// Marks a twin's process, so that a program which knows nothing of [`hook`](super::hook) does not start twins without end.
-const MARK: &str = "OPENSHELL_PROBE_TWIN";
 
 /// More than an answer about 64 trials can have.
 const MOST_ANSWER: u64 = 16 * 1024 * 1024;

@@ -68,7 +68,7 @@ impl Watching {
             (_, Some(answered)) => (answered, true),
             (None, None) => return Ok((None, Vec::new())),
         };
-        let decision = match trace.decision() {
+        let decision = match decisive(&trace) {
             Some(it) => {
                 let position = self.position(it.family, &it.table, &it.chain, it.rule)?;
                 let step = Step {
@@ -140,6 +140,14 @@ fn find(seen: &[Traces], source: SocketAddr, destination: SocketAddr) -> Option<
     let wanted = |flow: &nftrace::Flow| flow.source == source && flow.destination == destination;
     let found = || seen.iter().filter_map(|traces| traces.find(wanted));
     found().find(|trace| is_drop(trace)).or_else(|| found().next())
+}
+
+/// A drop, or else the last word of a chain that filters: those of iptables' `nat` only translate, and are the last ones.
+fn decisive(trace: &Trace) -> Option<nftrace::Decision> {
+    let translates =
+        |it: &nftrace::Decision| matches!(it.family, Family::Ip | Family::Ip6) && it.table == "nat";
+    let last = || trace.decisions().filter(|it| !translates(it)).last();
+    trace.decision().map(|it| if it.verdict == Verdict::Drop { it } else { last().unwrap_or(it) })
 }
 
 fn is_drop(trace: &Trace) -> bool {

@@ -64,10 +64,11 @@ fn texts(plan: &Plan) -> Result<(), Failure> {
 
 fn rules(plan: &Plan, rules: &Rules) -> Result<(), Failure> {
     let programs = &plan.programs;
+    let commands = rules.nft.as_ref().map(ToString::to_string);
     let all = [
         (rules.ipv4.as_deref(), &programs.ipv4, "iptables-nft-restore"),
         (rules.ipv6.as_deref(), &programs.ipv6, "ip6tables-nft-restore"),
-        (rules.nft.as_ref().map(|_| ""), &programs.nft, "nft"),
+        (commands.as_deref(), &programs.nft, "nft"),
         (rules.ipset.as_deref(), &programs.ipset, "ipset"),
     ];
     for (text, program, name) in all {
@@ -145,6 +146,20 @@ fn trials(plan: &Plan) -> Result<(), Failure> {
     for trial in plan.trials() {
         if trial.to.port() == 0 || trial.to.ip().is_unspecified() || trial.to.ip().is_multicast() {
             return bad(format!("{} cannot be dialled", trial.to));
+        }
+        let hosts = plan.links.iter().flat_map(|link| &link.addresses).chain(&plan.bridge.addresses);
+        let from = match trial.from {
+            Origin::Bridge { address } => Some(address),
+            Origin::Lan { address, .. } | Origin::Wan { address } => address,
+            _ => None,
+        };
+        if let Some(ip) = from
+            && (ip.is_unspecified()
+                || ip.is_multicast()
+                || ip.is_loopback()
+                || hosts.into_iter().any(|it| it.ip == ip))
+        {
+            return bad(format!("nobody but the host can dial from {ip}"));
         }
         if let Origin::Lan { link, .. } = &trial.from
             && !plan.links.iter().any(|it| it.name == *link)
