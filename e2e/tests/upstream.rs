@@ -1,16 +1,17 @@
 //! NemoClaw's probes of the past and of today, asked about live hosts: each of them is wrong somewhere.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use anyhow::{Context, Result, ensure};
 use e2e::lab::{Lab, host_with_probe};
 use e2e::programs;
 use e2e::upstream::record::Recorder;
-use e2e::upstream::{Probe, Score, Truth};
-use harness::scenario::Corpus;
+use e2e::upstream::{Answer, Probe, Score, Truth, live};
+use harness::scenario::{Corpus, Look, Moment, Observer, Runner, ScenarioFile};
 use harness::service::Gateway;
-use harness::{Network, Posture, Ufw};
+use harness::{Host, Network, Posture, Ufw};
 use rstest::rstest;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -103,6 +104,67 @@ async fn bring_about(situation: Situation, lab: &Lab) -> Result<()> {
             let signal = if situation == Situation::EngineDown { "KILL" } else { "STOP" };
             run(format!("kill -{signal} {}", lab.host.engine()?.pid())).await?;
         }
+    }
+    Ok(())
+}
+
+/// Asks at every check what v1 and v2 say of the observation, and lets them run.
+struct BothWays {
+    observer: PathBuf,
+    answers: Mutex<Vec<(u16, Probe, Answer, Answer)>>,
+}
+
+impl BothWays {
+    async fn compare(&self, moment: Moment<'_>) -> Result<()> {
+        let recorder = Recorder::on(moment.host);
+        for (_, expect) in moment.expected {
+            let port = expect.target.port;
+            let seen = recorder.take(port).await?;
+            let ran = [
+                (Probe::V1, live::v1(&recorder, port).await?),
+                (Probe::V2, live::v2(&recorder, port).await?),
+            ];
+            let rows = ran.map(|(probe, answer)| (port, probe, probe.ask(&seen), answer));
+            self.answers.lock().map_err(|_| anyhow::anyhow!("an earlier check ended early"))?.extend(rows);
+        }
+        Ok(())
+    }
+}
+
+impl Observer for BothWays {
+    fn booted<'a>(&'a self, host: &'a Host) -> Look<'a> {
+        Box::pin(async { Recorder::prepare(host, &self.observer).await.map_err(Into::into) })
+    }
+
+    fn checked<'a>(&'a self, moment: Moment<'a>) -> Look<'a> {
+        Box::pin(async move { self.compare(moment).await.map_err(Into::into) })
+    }
+}
+
+/// The recorder computes how upstream's `nc` would have ended, with a shorter wait. Here it runs, for its whole time.
+#[rstest]
+#[case("open/both-ports")]
+#[case("firewall/ufw-brev")]
+#[case("firewall/reject-tcp-reset")]
+#[case("firewall/reject-icmp-port-unreachable")]
+#[case("bind/loopback-only")]
+#[case("bind/nothing-listens")]
+#[case("network/missing")]
+#[case("route/legacy-cluster")]
+#[case("route/bridge-down")]
+#[case("engine/killed")]
+#[tokio::test]
+#[ignore = "real containers that wait for five seconds each: scripts/test --long"]
+async fn v1_and_v2_say_live_what_was_recorded(#[case] name: &str) -> Result<()> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(name).with_extension("toml");
+    let file = ScenarioFile::read(&path)?;
+    let observer = programs::own("observer", env!("CARGO_BIN_EXE_observer"));
+    let both = BothWays { observer, answers: Mutex::default() };
+    Runner::new(programs::probe()?).run_observed(&file, &both).await?;
+    let answers = both.answers.into_inner().map_err(|_| anyhow::anyhow!("a check ended early"))?;
+    ensure!(answers.len() >= 2, "nothing was compared");
+    for (port, probe, recorded, ran) in answers {
+        assert_eq!(recorded, ran, "{probe} on {port}");
     }
     Ok(())
 }

@@ -14,6 +14,7 @@
 pub mod answer;
 pub mod busybox;
 pub mod corpus;
+pub mod live;
 pub mod loopback;
 pub mod observation;
 pub mod record;

@@ -116,16 +116,7 @@ impl<'host> Recorder<'host> {
     /// When a command cannot be run at all, or a container says something that cannot be read. What an engine fails at is
     /// part of the observation.
     pub async fn take(&self, port: u16) -> Result<Observation> {
-        const INFO: &str = "{{.OperatingSystem}}\n{{range .Labels}}{{.}}\n{{end}}";
-        let inspect = vec![
-            "network".into(),
-            "inspect".into(),
-            "--format".into(),
-            "{{json .IPAM.Config}}".into(),
-            self.network.clone(),
-        ];
-        let info = vec!["info".into(), "--format".into(), INFO.into()];
-        let (inspect, info) = tokio::try_join!(self.docker(inspect, FOREVER), self.docker(info, FOREVER))?;
+        let (inspect, info) = tokio::try_join!(self.inspect("{{json .IPAM.Config}}"), self.info())?;
         let answers = inspect.status.is_some() && info.status.is_some();
         let route = route::resolve(&inspect, &info).filter(|_| answers);
         let with = async {
@@ -159,6 +150,18 @@ impl<'host> Recorder<'host> {
         })
     }
 
+    /// What the engine says of the network in this form.
+    pub(super) async fn inspect(&self, format: &str) -> Result<Command> {
+        let words = ["network", "inspect", "--format", format, &self.network];
+        self.docker(words.map(str::to_owned).to_vec(), FOREVER).await
+    }
+
+    /// What the engine says of itself.
+    pub(super) async fn info(&self) -> Result<Command> {
+        const INFO: &str = "{{.OperatingSystem}}\n{{range .Labels}}{{.}}\n{{end}}";
+        self.docker(["info", "--format", INFO].map(str::to_owned).to_vec(), FOREVER).await
+    }
+
     /// As often as upstream would try, which is once on a bridge.
     async fn attempts(&self, port: u16, route: &Route) -> Result<Vec<Run>> {
         let add_hosts = route.add_hosts();
@@ -178,24 +181,30 @@ impl<'host> Recorder<'host> {
 
     /// One container, and what upstream's would have said.
     async fn run(&self, port: u16, add_hosts: &[String]) -> Result<Run> {
-        let mut arguments: Vec<String> =
-            ["run", "--rm", "--pull=missing", "--network", &self.network].map(str::to_owned).to_vec();
-        arguments.extend(add_hosts.iter().flat_map(|host| ["--add-host".to_owned(), host.clone()]));
         let [resolve, patience] = [RESOLVE, PATIENCE].map(|wait| wait.as_millis().to_string());
-        let dial = [IMAGE, OBSERVER, "dial", ALIAS, &port.to_string(), &resolve, &patience];
-        arguments.extend(dial.map(str::to_owned));
-        let command = self.docker(arguments, Duration::from_millis(busybox::SPAWN_LIMIT_MS)).await?;
-        ensure!(
-            !command.stderr.contains("Unable to find image"),
-            "the recorder's image is gone: {}",
-            command.stderr
-        );
+        let dial = ["dial", ALIAS, &port.to_string(), &resolve, &patience];
+        let command = self.container(&dial, add_hosts).await?;
         if command.status != Some(0) {
             return Ok(Run { command, seen: None });
         }
         let seen: Seen = serde_json::from_str(&command.stdout)
             .with_context(|| format!("what a container saw: {:?}", command.stdout))?;
         Ok(Run { command: busybox::nc(ALIAS, &seen), seen: Some(seen) })
+    }
+
+    /// A container on the network with a command of the observer's, in the time that upstream gives it.
+    pub(super) async fn container(&self, command: &[&str], add_hosts: &[String]) -> Result<Command> {
+        let mut arguments: Vec<String> =
+            ["run", "--rm", "--pull=missing", "--network", &self.network].map(str::to_owned).to_vec();
+        arguments.extend(add_hosts.iter().flat_map(|host| ["--add-host".to_owned(), host.clone()]));
+        arguments.extend([IMAGE, OBSERVER].iter().chain(command).map(|&word| word.to_owned()));
+        let command = self.docker(arguments, Duration::from_millis(busybox::SPAWN_LIMIT_MS)).await?;
+        ensure!(
+            !command.stderr.contains("Unable to find image"),
+            "the recorder's image is gone: {}",
+            command.stderr
+        );
+        Ok(command)
     }
 
     async fn docker(&self, arguments: Vec<String>, limit: Duration) -> Result<Command> {

@@ -179,3 +179,17 @@ fn an_observation_is_the_same_after_json() {
         assert_eq!(serde_json::from_str::<Observation>(&json).unwrap(), seen, "{}", case.id);
     }
 }
+
+/// As a case, or in the head as what cannot be one.
+#[test]
+fn every_known_wrong_answer_is_here() {
+    let text = include_str!("cases.toml");
+    let head = text.lines().filter(|line| ["#   F", "#   H", "#   X"].iter().any(|it| line.starts_with(it)));
+    let told: Vec<&str> = head.chain(text.lines().filter(|line| line.starts_with("id = "))).collect();
+    let words: Vec<&str> =
+        told.iter().flat_map(|line| line.split(|it: char| !it.is_ascii_alphanumeric())).collect();
+    let known = [("F", 14), ("H", 14), ("X", 5)];
+    let ids = known.iter().flat_map(|(kind, last)| (1..=*last).map(move |number| format!("{kind}{number}")));
+    let missing: Vec<String> = ids.filter(|id| !words.contains(&id.as_str())).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
