@@ -371,6 +371,14 @@ async fn an_asker_that_is_killed_leaves_no_process(#[case] user: Option<u32>) ->
     let asker = place.asker(&plan, user)?.spawn().await?;
     // The asker, the twin's first process and the one in the namespaces.
     place.wait_for(3).await?;
+    // Also root's twin is nobody on the host.
+    let script = format!(
+        "for it in /proc/[0-9]*; do case $(readlink $it/exe) in {ASKER}|{PROBE}) \
+        grep ^Uid $it/status;; esac; done"
+    );
+    let said = place.host.command("sh").args(["-c", &script]).run().await?;
+    let nobodies = said.lines().filter(|line| *line == "Uid:\t65534\t65534\t65534\t65534").count();
+    assert_eq!(nobodies, if user == ROOT { 1 } else { 3 }, "{said}");
     place.host.command("kill").args(["-9", &asker.pid().to_string()]).run().await?;
     place.wait_for(0).await
 }
