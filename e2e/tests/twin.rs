@@ -402,6 +402,32 @@ impl Place {
     }
 }
 
+#[tokio::test]
+async fn sets_are_replayed_and_outlive_a_stage() -> Result<()> {
+    let place = Place::start().await?;
+    let sandbox = place.network.address_from_end(9);
+    let filter = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m set --match-set blocked src -j DROP\nCOMMIT\n";
+    let rules = Rules {
+        ipv4: Some(filter.into()),
+        ipset: Some(format!("create blocked hash:ip\nadd blocked {sandbox}\n")),
+        ..Rules::default()
+    };
+    let trials = || vec![place.trial(Origin::Sandbox, GATEWAY)];
+    let opened = Stage {
+        change: Rules {
+            ipv4: Some("*filter\n-I INPUT -p tcp --dport 8080 -j ACCEPT\nCOMMIT\n".into()),
+            ..Rules::default()
+        },
+        ..stage("opened", trials())
+    };
+    let stages = vec![stage("as captured", trials()), opened, stage("as captured again", trials())];
+    let answer = place.ask(&place.plan(rules, stages), NOBODY).await?;
+    let said: Vec<_> = answer.stages.iter().map(|it| decided(&it.trials[0])).collect();
+    let drop = "ip filter INPUT rule 1: drop";
+    assert_eq!(said, [drop, "ip filter INPUT rule 1: accept", drop], "{answer:#?}");
+    Ok(())
+}
+
 /// As many trials as a plan may have, all at once: no event of the trace is lost.
 #[tokio::test]
 async fn many_trials_of_one_stage_each_have_their_decision() -> Result<()> {

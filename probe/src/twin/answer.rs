@@ -48,8 +48,8 @@ pub struct TrialAnswer {
     pub source: Option<SocketAddr>,
     /// How it went.
     pub outcome: Outcome,
-    /// What decided about it: about the first packet, or about the one that was dropped later. None when no chain met it,
-    /// as when the kernel itself drops it (`rp_filter`, say).
+    /// What decided about it: what dropped the first packet or a later one, or what accepted last. None when no chain met
+    /// it, as when the kernel itself drops it (`rp_filter`, say).
     pub decision: Option<Decision>,
     /// All rules and policies that the packets met and that matched, in their order.
     pub matched: Vec<Step>,
