@@ -338,6 +338,19 @@ async fn ipv6_and_native_tables_have_stages_too() -> Result<()> {
     Ok(())
 }
 
+/// No packet of the connection comes: nobody tells the sandbox where the host is.
+#[tokio::test]
+async fn a_policy_that_drops_neighbour_discovery_lets_nothing_arrive() -> Result<()> {
+    let place = Place::start().await?;
+    let to = format!("[fd00:18::1]:{GATEWAY}").parse()?;
+    let stages = vec![stage("as captured", vec![Trial { from: Origin::Sandbox, to }])];
+    let rules = Rules { ipv6: Some("*filter\n:INPUT DROP [0:0]\nCOMMIT\n".into()), ..Rules::default() };
+    let answer = place.ask(&place.plan(rules, stages), NOBODY).await?;
+    let trial = answer.trial(0, 0).context("no trial")?;
+    assert_eq!((&trial.outcome, trial.arrived, &trial.decision), (&Outcome::NoAnswer, false, &None));
+    Ok(())
+}
+
 #[tokio::test]
 async fn rules_that_the_tool_does_not_take_are_an_error_with_its_words() -> Result<()> {
     let place = Place::start().await?;
