@@ -338,6 +338,19 @@ async fn ipv6_and_native_tables_have_stages_too() -> Result<()> {
     Ok(())
 }
 
+/// No packet of the connection comes: nobody tells the sandbox where the host is.
+#[tokio::test]
+async fn a_policy_that_drops_neighbour_discovery_lets_nothing_arrive() -> Result<()> {
+    let place = Place::start().await?;
+    let to = format!("[fd00:18::1]:{GATEWAY}").parse()?;
+    let stages = vec![stage("as captured", vec![Trial { from: Origin::Sandbox, to }])];
+    let rules = Rules { ipv6: Some("*filter\n:INPUT DROP [0:0]\nCOMMIT\n".into()), ..Rules::default() };
+    let answer = place.ask(&place.plan(rules, stages), NOBODY).await?;
+    let trial = answer.trial(0, 0).context("no trial")?;
+    assert_eq!((&trial.outcome, trial.arrived, &trial.decision), (&Outcome::NoAnswer, false, &None));
+    Ok(())
+}
+
 #[tokio::test]
 async fn rules_that_the_tool_does_not_take_are_an_error_with_its_words() -> Result<()> {
     let place = Place::start().await?;
@@ -371,6 +384,14 @@ async fn an_asker_that_is_killed_leaves_no_process(#[case] user: Option<u32>) ->
     let asker = place.asker(&plan, user)?.spawn().await?;
     // The asker, the twin's first process and the one in the namespaces.
     place.wait_for(3).await?;
+    // Also root's twin is nobody on the host.
+    let script = format!(
+        "for it in /proc/[0-9]*; do case $(readlink $it/exe) in {ASKER}|{PROBE}) \
+        grep ^Uid $it/status;; esac; done"
+    );
+    let said = place.host.command("sh").args(["-c", &script]).run().await?;
+    let nobodies = said.lines().filter(|line| *line == "Uid:\t65534\t65534\t65534\t65534").count();
+    assert_eq!(nobodies, if user == ROOT { 1 } else { 3 }, "{said}");
     place.host.command("kill").args(["-9", &asker.pid().to_string()]).run().await?;
     place.wait_for(0).await
 }
@@ -392,6 +413,32 @@ impl Place {
             tick.tick().await;
         }
     }
+}
+
+#[tokio::test]
+async fn sets_are_replayed_and_outlive_a_stage() -> Result<()> {
+    let place = Place::start().await?;
+    let sandbox = place.network.address_from_end(9);
+    let filter = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m set --match-set blocked src -j DROP\nCOMMIT\n";
+    let rules = Rules {
+        ipv4: Some(filter.into()),
+        ipset: Some(format!("create blocked hash:ip\nadd blocked {sandbox}\n")),
+        ..Rules::default()
+    };
+    let trials = || vec![place.trial(Origin::Sandbox, GATEWAY)];
+    let opened = Stage {
+        change: Rules {
+            ipv4: Some("*filter\n-I INPUT -p tcp --dport 8080 -j ACCEPT\nCOMMIT\n".into()),
+            ..Rules::default()
+        },
+        ..stage("opened", trials())
+    };
+    let stages = vec![stage("as captured", trials()), opened, stage("as captured again", trials())];
+    let answer = place.ask(&place.plan(rules, stages), NOBODY).await?;
+    let said: Vec<_> = answer.stages.iter().map(|it| decided(&it.trials[0])).collect();
+    let drop = "ip filter INPUT rule 1: drop";
+    assert_eq!(said, [drop, "ip filter INPUT rule 1: accept", drop], "{answer:#?}");
+    Ok(())
 }
 
 /// As many trials as a plan may have, all at once: no event of the trace is lost.

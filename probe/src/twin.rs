@@ -13,6 +13,32 @@
 //! A [`Plan`] has stages. Each may change the rules first, and its [`Trial`]s are dialled all at once. So a remedy can be
 //! tried beside what it must not open.
 //!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use probe::twin::{Address, Bridge, Origin, Plan, Programs, Rules, Stage, Trial, run};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let policy = "*filter\n:INPUT DROP [0:0]\nCOMMIT\n".to_owned();
+//! let trial = Trial { from: Origin::Sandbox, to: "172.18.0.1:8080".parse()? };
+//! let plan = Plan {
+//!     rules: Rules { ipv4: Some(policy), ..Rules::default() },
+//!     programs: Programs::find(),
+//!     bridge: Bridge {
+//!         name: "br-sandbox".to_owned(),
+//!         addresses: vec![Address { ip: "172.18.0.1".parse()?, prefix: 16 }],
+//!     },
+//!     sandbox: vec!["172.18.0.2".parse()?],
+//!     stages: vec![Stage { name: "as captured".to_owned(), trials: vec![trial], ..Stage::default() }],
+//!     ..Plan::default()
+//! };
+//! let answer = run(&plan, None, Duration::from_secs(10)).await?;
+//! let decision = answer.trial(0, 0).and_then(|it| it.decision.as_ref());
+//! assert_eq!(decision.map(|it| it.step.to_string()).as_deref(), Some("ip filter INPUT policy: drop"));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! What a twin does not have: the state of `limit`, `recent` and `quota`, the connections that the machine tracks, other
 //! policy routes than the plan's, and the machine's sockets. All ports of the trials have a listener.
 

@@ -48,8 +48,11 @@ pub struct TrialAnswer {
     pub source: Option<SocketAddr>,
     /// How it went.
     pub outcome: Outcome,
-    /// What decided about it: about the first packet, or about the one that was dropped later. None when no chain met it,
-    /// as when the kernel itself drops it (`rp_filter`, say).
+    /// Whether a packet of it came to the host (left it, for the host's own). Not so when the one who dialled finds no
+    /// neighbour: a firewall that drops IPv6's neighbour discovery does that.
+    pub arrived: bool,
+    /// What decided about it: what dropped the first packet or a later one, or what accepted last. None when no chain met
+    /// it, as when the kernel itself drops it (`rp_filter`, say).
     pub decision: Option<Decision>,
     /// All rules and policies that the packets met and that matched, in their order.
     pub matched: Vec<Step>,

@@ -2,19 +2,18 @@
 
 use nftrace::Packets;
 
-use super::super::{Decision, Failure, Outcome, Plan, RestoreError, Stage, StageAnswer, Step, TrialAnswer};
+use super::super::{Failure, Outcome, Plan, RestoreError, Stage, StageAnswer, Trial, TrialAnswer};
 use super::dial::{Dial, finish};
 use super::generation;
 use super::restore::Restore;
 use super::topology::{Standpoint, Topology};
-use super::trace::Watching;
+use super::trace::{Seen, Watching};
 
 /// One trial: where it begins, how it went, and why.
 struct Try<'topology> {
     from: Result<Standpoint<'topology>, String>,
     dial: Dial,
-    decision: Option<Decision>,
-    matched: Vec<Step>,
+    seen: Seen,
 }
 
 /// Runs a stage, and says whether the rules are the captured ones again.
@@ -48,10 +47,11 @@ pub(super) fn run(
 
 fn not_tried(stage: &Stage, problem: &RestoreError) -> Vec<TrialAnswer> {
     let why = format!("the change was not made: {problem}");
-    let answer = |trial: &super::super::Trial| TrialAnswer {
+    let answer = |trial: &Trial| TrialAnswer {
         trial: trial.clone(),
         source: None,
         outcome: Outcome::NotTried { why: why.clone() },
+        arrived: false,
         decision: None,
         matched: Vec::new(),
         elapsed_us: 0,
@@ -66,7 +66,7 @@ fn trials(stage: &Stage, plan: &Plan, topology: &Topology) -> Result<Vec<TrialAn
         .map(|trial| {
             let from = topology.standpoint(plan, trial);
             let dial = Dial::not_tried(trial.to, String::new());
-            Try { from, dial, decision: None, matched: Vec::new() }
+            Try { from, dial, seen: Seen::default() }
         })
         .collect();
     look(tries.iter_mut().collect(), Packets::First)?;
@@ -99,7 +99,7 @@ fn look(tries: Vec<&mut Try<'_>>, packets: Packets) -> Result<(), Failure> {
     })?;
     watching.read()?;
     for (it, dial) in tries.iter_mut().zip(dials) {
-        (it.decision, it.matched) = watching.explain(&dial)?;
+        it.seen = watching.explain(&dial)?;
         it.dial = dial;
     }
     Ok(())
@@ -108,7 +108,7 @@ fn look(tries: Vec<&mut Try<'_>>, packets: Packets) -> Result<(), Failure> {
 impl Try<'_> {
     /// Whether the trace of the first packet is all there is to know.
     fn is_explained(&self) -> bool {
-        let dropped = self.decision.as_ref().is_some_and(|it| it.step.is_drop());
+        let dropped = self.seen.decision.as_ref().is_some_and(|it| it.step.is_drop());
         match self.dial.outcome {
             Some(Outcome::NoAnswer | Outcome::Refused { .. }) => dropped,
             Some(Outcome::ConnectedButSilent { .. }) => false,
@@ -116,9 +116,16 @@ impl Try<'_> {
         }
     }
 
-    fn answer(self, trial: super::super::Trial) -> TrialAnswer {
-        let Self { dial, decision, matched, .. } = self;
-        let outcome = dial.outcome.unwrap_or(Outcome::NoAnswer);
-        TrialAnswer { trial, source: dial.source, outcome, decision, matched, elapsed_us: dial.elapsed_us }
+    fn answer(self, trial: Trial) -> TrialAnswer {
+        let Self { dial, seen: Seen { arrived, decision, matched }, .. } = self;
+        TrialAnswer {
+            trial,
+            source: dial.source,
+            outcome: dial.outcome.unwrap_or(Outcome::NoAnswer),
+            arrived,
+            decision,
+            matched,
+            elapsed_us: dial.elapsed_us,
+        }
     }
 }

@@ -17,6 +17,17 @@ pub(super) struct Watching {
     positions: HashMap<(Family, String, String, u64), Option<usize>>,
 }
 
+/// What the kernel says about one connection.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// Whether any packet of it was there.
+    pub(super) arrived: bool,
+    /// What decided about it.
+    pub(super) decision: Option<Decision>,
+    /// All that its packets met.
+    pub(super) matched: Vec<Step>,
+}
+
 impl Watching {
     /// Follows what comes in by those interfaces (the host's own dials where there is none) for those ports: the first
     /// packets, or all of them and the answers too.
@@ -58,7 +69,7 @@ impl Watching {
     }
 
     /// What decided about a connection, and all that its packets met.
-    pub(super) fn explain(&mut self, dial: &Dial) -> Result<(Option<Decision>, Vec<Step>), Failure> {
+    pub(super) fn explain(&mut self, dial: &Dial) -> Result<Seen, Failure> {
         let sent = self.flow(dial).cloned();
         let answered = self.reply(dial).filter(|it| is_drop(it)).cloned();
         let dropped = sent.as_ref().is_some_and(is_drop);
@@ -66,7 +77,7 @@ impl Watching {
             (Some(sent), None) => (sent, false),
             (Some(sent), Some(_)) if dropped => (sent, false),
             (_, Some(answered)) => (answered, true),
-            (None, None) => return Ok((None, Vec::new())),
+            (None, None) => return Ok(Seen::default()),
         };
         let decision = match decisive(&trace) {
             Some(it) => {
@@ -89,7 +100,7 @@ impl Watching {
                 matched.push(step);
             }
         }
-        Ok((decision, matched))
+        Ok(Seen { arrived: true, decision, matched })
     }
 
     fn flow(&self, dial: &Dial) -> Option<&Trace> {
