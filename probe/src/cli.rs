@@ -88,7 +88,7 @@ async fn run_check(arguments: &CheckArguments, request: Request) -> ExitCode {
     }
     let checked = check::check(&request, &interrupt).await;
     let explanations = explain::explain_failures(&checked.evidence).await;
-    conclude(&request, Explained { checked, explanations }, arguments.common.format, &interrupt).await
+    conclude(&request, Explained { checked, explanations }, arguments.common.format, false, &interrupt).await
 }
 
 async fn run_explain(arguments: &ExplainArguments, request: Request) -> ExitCode {
@@ -97,7 +97,7 @@ async fn run_explain(arguments: &ExplainArguments, request: Request) -> ExitCode
         Err(error) => return trouble(&format!("failed to listen for signals: {error}")),
     };
     let explained = explain::explain(&request, &interrupt, None).await;
-    conclude(&request, explained, arguments.common.format, &interrupt).await
+    conclude(&request, explained, arguments.common.format, true, &interrupt).await
 }
 
 /// The report of a check, in the form that is wanted.
@@ -105,6 +105,7 @@ async fn conclude(
     request: &Request,
     explained: Explained,
     format: Format,
+    walks: bool,
     interrupt: &Interrupt,
 ) -> ExitCode {
     let Explained { checked, explanations } = explained;
@@ -116,7 +117,7 @@ async fn conclude(
     }
     let report = judge(request, checked).await.explained(explanations);
     let shown = match format {
-        Format::Text => text::render(&report, colour()),
+        Format::Text => text::render(&report, colour(), walks),
         Format::Json => json(&report),
     };
     answer(&shown, report.exit_code)
