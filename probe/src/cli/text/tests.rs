@@ -228,7 +228,7 @@ fn a_missing_network() {
 
 #[test]
 fn colour_marks_the_verdict_only() {
-    let coloured = render(&report(brev(), ufw(true), true, true), true);
+    let coloured = render(&report(brev(), ufw(true), true), true, true);
     assert!(coloured.contains("\u{1b}[31mtcp_failed (dropped)\u{1b}[0m: no answer"), "{coloured}");
     let plain = coloured.replace("\u{1b}[31m", "").replace("\u{1b}[0m", "");
     assert_eq!(plain, render(&report(brev(), ufw(true), true), false, true));
