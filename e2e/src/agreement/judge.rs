@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use harness::scenario::format::{Expect, Scenario};
 use probe::{Decided, Explanation, Method};
 
-use super::{SILENT, Seen, Spot, Traced, blamed};
+use super::{Dropped, SILENT, Seen, Spot, Traced, blamed};
 
 /// Who says which rule decided.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -24,10 +24,10 @@ pub enum Layer {
 impl Layer {
     /// Who speaks about a rule of that scenario. Counters are asked about the first packet only, and rules of nftables' own
     /// count where somebody wants them to.
-    fn expected(name: &str, decided: &Decided) -> BTreeSet<Self> {
-        let mut all = BTreeSet::from([Self::Static, Self::Twin, Self::Trace]);
-        if decided.backend != "native" && decided.packet == "syn" {
-            all.insert(Self::Counters);
+    fn expected(name: &str, decided: Option<&Decided>) -> BTreeSet<Self> {
+        let mut all = BTreeSet::from([Self::Static, Self::Twin, Self::Counters, Self::Trace]);
+        if decided.is_some_and(|decided| decided.backend == "native" || decided.packet != "syn") {
+            all.remove(&Self::Counters);
         }
         let silent = SILENT.iter().filter(|silence| silence.scenario == name);
         for layer in silent.flat_map(|silence| silence.layers) {
@@ -60,37 +60,35 @@ fn target(name: &str, expect: &Expect, seen: &Seen) -> Vec<String> {
         wrong.push(format!("{port}: explain has no explanation"));
         return wrong;
     };
-    let Some(decided) = &explanation.decided else {
-        wrong.push(format!("{port}: explain names no rule: {:#?}; {:?}", explanation.notes, seen.traced));
-        return wrong;
-    };
-    let (expected, found) = (Layer::expected(name, decided), speaking(explanation, decided, &seen.traced));
-    let explained = Spot::of_explained(decided);
+    let decided = explanation.decided.as_ref();
+    let (expected, found) = (Layer::expected(name, decided), speaking(explanation, &seen.traced));
+    let traced = seen.traced.dropped.as_ref().map_or("nothing".to_owned(), |it| it.spot.to_string());
+    let explained = decided.map_or("nothing".to_owned(), |it| Spot::of_explained(it).to_string());
     if expected != found {
-        let traced = seen.traced.dropped.as_ref().map_or("nothing".to_owned(), |it| it.spot.to_string());
         wrong.push(format!(
-            "{port}: {found:?} agree, and {expected:?} should; explain: {explained} drops the {}; trace: {traced}; {:?}",
-            decided.packet, explanation.notes
+            "{port}: {found:?} speak, and {expected:?} should; explained: {explained}; traced: {traced}; {:?}",
+            explanation.notes
         ));
     }
-    if !felt(decided, seen.traced.outcome) {
+    if let Some(decided) = decided.filter(|decided| !felt(decided, seen.traced.outcome)) {
         wrong.push(format!("{port}: {explained} {}, and a dial is {:?}", decided.effect, seen.traced.outcome));
     }
     wrong
 }
 
-/// Who says that this rule decided.
-fn speaking(explanation: &Explanation, decided: &Decided, traced: &Traced) -> BTreeSet<Layer> {
+/// Who says that the rule decided which the explanation names. Where it names none, the trace alone may have one.
+fn speaking(explanation: &Explanation, traced: &Traced) -> BTreeSet<Layer> {
     let layer = |method: &Method| match method {
         Method::Twin => Layer::Twin,
         Method::Counters => Layer::Counters,
         _ => Layer::Static,
     };
     let mut layers: BTreeSet<Layer> = explanation.confirmed_by.iter().map(layer).collect();
-    let same = traced.dropped.as_ref().is_some_and(|dropped| {
+    let same = |dropped: &Dropped, decided: &Decided| {
         dropped.spot == Spot::of_explained(decided) && dropped.answer == (decided.packet == "syn_ack")
-    });
-    if same {
+    };
+    let decided = explanation.decided.as_ref();
+    if traced.dropped.as_ref().is_some_and(|dropped| decided.is_none_or(|decided| same(dropped, decided))) {
         layers.insert(Layer::Trace);
     }
     layers
@@ -103,5 +101,64 @@ fn felt(decided: &Decided, outcome: Result<(), ErrorKind>) -> bool {
         Ok(()) => decided.packet == "data",
         Err(ErrorKind::TimedOut | ErrorKind::WouldBlock) => !refused && decided.packet != "data",
         Err(_) => refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use probe::RulesSeen;
+
+    fn decided(rule: Option<usize>, packet: &str, effect: &str) -> Decided {
+        Decided {
+            effect: effect.to_owned(),
+            packet: packet.to_owned(),
+            backend: "nft".to_owned(),
+            family: "ip".to_owned(),
+            table: "filter".to_owned(),
+            chain: "INPUT".to_owned(),
+            rule,
+            text: String::new(),
+            setting: None,
+        }
+    }
+
+    fn explanation(decided: Option<Decided>, confirmed_by: Vec<Method>) -> Explanation {
+        Explanation {
+            port: 8080,
+            seen: RulesSeen::Rules,
+            decided,
+            confirmed_by,
+            walk: Vec::new(),
+            remedies: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_trace_speaks_for_the_very_rule_and_packet_only() {
+        let of = |rule, packet: &str, answer| {
+            let decided = decided(Some(1), packet, "dropped");
+            let spot = Spot { rule, ..Spot::of_explained(&decided) };
+            let traced =
+                Traced { outcome: Err(ErrorKind::TimedOut), dropped: Some(Dropped { answer, spot }) };
+            speaking(&explanation(Some(decided), vec![Method::Twin]), &traced)
+        };
+        assert_eq!(of(Some(1), "syn", false), [Layer::Twin, Layer::Trace].into());
+        assert_eq!(of(Some(1), "syn_ack", true), [Layer::Twin, Layer::Trace].into());
+        assert_eq!(of(Some(2), "syn", false), [Layer::Twin].into(), "another rule");
+        assert_eq!(of(None, "syn", false), [Layer::Twin].into(), "the policy");
+        assert_eq!(of(Some(1), "syn", true), [Layer::Twin].into(), "the answer's");
+    }
+
+    #[test]
+    fn a_dial_has_to_feel_what_the_rule_does() {
+        let felt = |packet: &str, effect: &str, outcome| felt(&decided(None, packet, effect), outcome);
+        assert!(felt("syn", "dropped", Err(ErrorKind::TimedOut)));
+        assert!(felt("syn", "rejected with tcp-reset", Err(ErrorKind::ConnectionRefused)));
+        assert!(felt("data", "dropped", Ok(())));
+        assert!(!felt("syn", "dropped", Ok(())));
+        assert!(!felt("syn", "dropped", Err(ErrorKind::ConnectionRefused)));
+        assert!(!felt("syn", "rejected with tcp-reset", Err(ErrorKind::TimedOut)));
     }
 }
