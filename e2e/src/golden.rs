@@ -16,12 +16,8 @@ pub fn save(text: &str) -> String {
     let mut kept = String::new();
     for table in text.split("COMMIT\n") {
         let lines: Vec<&str> = table.lines().filter(|line| !line.starts_with('#')).collect();
-        let jumps = |line: &&str, chain: &str| {
-            let mut words = line.strip_prefix("-A ")?.split(' ');
-            (words.next()? == chain).then(|| words.skip_while(|word| !["-j", "-g"].contains(word)).nth(1))?
-        };
         let met = closure(BEGINNINGS.map(str::to_owned).into(), |chain| {
-            lines.iter().filter_map(|line| jumps(line, chain)).map(str::to_owned).collect()
+            lines.iter().filter_map(|line| jump(line, chain)).map(str::to_owned).collect()
         });
         let is_met = |line: &&str| {
             let after = line.strip_prefix("-A ").or_else(|| line.strip_prefix(':'));
@@ -35,6 +31,13 @@ pub fn save(text: &str) -> String {
         }
     }
     kept
+}
+
+/// Where a rule of that chain leads to.
+fn jump<'text>(line: &'text str, chain: &str) -> Option<&'text str> {
+    let mut words = line.strip_prefix("-A ")?.split(' ');
+    words.next().filter(|name| *name == chain)?;
+    words.skip_while(|word| !["-j", "-g"].contains(word)).nth(1)
 }
 
 /// The tables of such a text, as `nft` names them after their family.

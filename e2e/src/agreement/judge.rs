@@ -71,7 +71,8 @@ fn target(name: &str, expect: &Expect, seen: &Seen) -> Vec<String> {
         ));
     }
     if let Some(decided) = decided.filter(|decided| !felt(decided, seen.traced.outcome)) {
-        wrong.push(format!("{port}: {explained} {}, and a dial is {:?}", decided.effect, seen.traced.outcome));
+        wrong
+            .push(format!("{port}: {explained} {}, and a dial is {:?}", decided.effect, seen.traced.outcome));
     }
     wrong
 }
