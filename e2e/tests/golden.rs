@@ -110,9 +110,8 @@ async fn head(host: &Host, posture: &Posture) -> Result<String> {
     let versions = sh(host, &versions).await?;
     let versions: Vec<&str> = versions.lines().collect();
     Ok(format!(
-        "# Posture: {posture}. What a packet from a sandbox to the host, and the answer, meet on a host with {}.\n\
-         # Image debian-13: {}.\n# {UPDATE}=1 cargo nextest run -p openshell-e2e -E 'binary(golden)' writes it anew.\n",
-        "the network openshell-docker",
+        "# Posture: {posture}. What a packet from a sandbox to its host, and the answer, may meet,\n\
+         # with Docker's network openshell-docker. Image debian-13: {}.\n# {UPDATE}=1 cargo nextest run -p openshell-e2e -E 'binary(golden)' writes it anew.\n",
         versions.join(", ")
     ))
 }
@@ -125,7 +124,9 @@ async fn rules(host: &Host, network: &NetworkInfo, ipv6: bool) -> Result<String>
         let output = sh(host, program).await?;
         known.extend(tables(&output).into_iter().map(|table| format!("table {family} {table}")));
         if family == "ip" || ipv6 {
-            text += &format!("# {program}\n{}", save(&output));
+            let rules = save(&output);
+            let nothing = if rules.is_empty() { ": nothing" } else { "" };
+            text += &format!("# {program}{nothing}\n{rules}");
         }
     }
     for table in sh(host, "nft list tables").await?.lines().filter(|table| !known.contains(*table)) {
