@@ -15,6 +15,7 @@ mod silent;
 mod traced;
 
 use std::error::Error;
+use std::net::Ipv4Addr;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
@@ -71,12 +72,11 @@ impl<'a> Watcher<'a> {
         let targets: Vec<&Expect> = blamed(self.scenario).collect();
         let report = self.explain(host, &targets).await?;
         let network = host.engine()?.inspect_network(network).await?;
-        for expect in targets {
-            let port = expect.target.port;
-            let traced = traced::dial(host, &network, (self.address(&network)?, port).into())?;
-            let report = report.clone();
-            self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(Seen { port, report, traced });
-        }
+        let ports: Vec<u16> = targets.iter().map(|expect| expect.target.port).collect();
+        let traced = traced::dial(host, &network, self.address(&network)?.into(), &ports)?;
+        let seen = ports.into_iter().zip(traced);
+        let seen = seen.map(|(port, traced)| Seen { port, report: report.clone(), traced });
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).extend(seen);
         Ok(())
     }
 
@@ -90,7 +90,7 @@ impl<'a> Watcher<'a> {
     }
 
     /// What the sandbox's alias leads to.
-    fn address(&self, network: &NetworkInfo) -> Result<std::net::Ipv4Addr> {
+    fn address(&self, network: &NetworkInfo) -> Result<Ipv4Addr> {
         let check = &self.scenario.check;
         let at = check.iter().position(|argument| argument == "--host-gateway-ip");
         match at.and_then(|at| check.get(at + 1)) {

@@ -1,14 +1,13 @@
 //! A dial like a sandbox's, and what the kernel says about its packets and those of the answer.
 
 use std::fmt;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::Result;
 use harness::trace::Decided;
 use harness::{Host, NetworkInfo};
-use netns::Vantage;
 use nftrace::{Packets, Place};
 use probe::Decided as Explained;
 
@@ -49,35 +48,49 @@ pub struct Traced {
     pub dropped: Option<Dropped>,
 }
 
-/// Dials from a place of its own on the network's bridge.
-pub(super) fn dial(host: &Host, network: &NetworkInfo, to: SocketAddr) -> Result<Traced> {
+/// Dials ports of an address, all at once, from one place on the network's bridge.
+pub(super) fn dial(
+    host: &Host,
+    network: &NetworkInfo,
+    address: IpAddr,
+    ports: &[u16],
+) -> Result<Vec<Traced>> {
     let vantage = host.vantage(network)?;
-    let port = Place::Device(vantage.port().to_owned());
-    let mut received = host.trace_packets(&port, &[to.port()], Packets::All)?;
+    let place = Place::Device(vantage.port().to_owned());
+    let mut received = host.trace_packets(&place, ports, Packets::All)?;
     let mut sent = host.trace_packets(&Place::Sent, &[], Packets::All)?;
-    let (source, outcome) = talk(&vantage, to)?;
-    let of_ours = |flow: &Decided| source.is_none_or(|source| flow.flow().destination == source);
+    let outcomes = vantage.namespace().run(|| talk_to_all(address, ports))?;
     let (received, sent) = (received.drain()?, sent.drain()?);
-    let answers = sent.iter().filter(|flow| flow.flow().source.port() == to.port() && of_ours(flow));
     let drop = |answer: bool| move |flow: &Decided| Some(Dropped { answer, spot: Spot::of_drop(flow)? });
-    let first = received.iter().find_map(drop(false));
-    Ok(Traced { outcome, dropped: first.or_else(|| answers.into_iter().find_map(drop(true))) })
+    let traced = |(port, outcome): (&u16, io::Result<()>)| {
+        let asked = received.iter().filter(|flow| flow.flow().destination.port() == *port);
+        let source = asked.clone().map(|flow| flow.flow().source).next();
+        // Answers go to where the question came from, and to nobody else whom the host may be speaking to.
+        let answers = sent.iter().filter(|flow| Some(flow.flow().destination) == source);
+        let dropped = asked.clone().find_map(drop(false)).or_else(|| answers.clone().find_map(drop(true)));
+        Traced { outcome: outcome.map_err(|error| error.kind()), dropped }
+    };
+    Ok(ports.iter().zip(outcomes).map(traced).collect())
+}
+
+/// In the namespace of the calling thread, which threads of its own inherit.
+fn talk_to_all(address: IpAddr, ports: &[u16]) -> Vec<io::Result<()>> {
+    let gone = |_| Err(io::Error::other("the dial ended early"));
+    std::thread::scope(|scope| {
+        let talks: Vec<_> =
+            ports.iter().map(|port| scope.spawn(move || talk(SocketAddr::new(address, *port)))).collect();
+        talks.into_iter().map(|talk| talk.join().unwrap_or_else(gone)).collect()
+    })
 }
 
 /// Connects, and says something where that works.
-fn talk(vantage: &Vantage, to: SocketAddr) -> Result<(Option<SocketAddr>, Result<(), ErrorKind>)> {
-    let talked = vantage.namespace().run(|| {
-        let mut stream = match TcpStream::connect_timeout(&to, PATIENCE) {
-            Ok(stream) => stream,
-            Err(error) => return Ok((None, Err(error.kind()))),
-        };
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(&DATA)?;
-        // Whether anything comes back is not the question: what was sent has been handled by then.
-        let _ = stream.read(&mut [0]);
-        Ok::<_, std::io::Error>((Some(stream.local_addr()?), Ok(())))
-    });
-    Ok(talked??)
+fn talk(to: SocketAddr) -> io::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(&DATA)?;
+    // Whether anything comes back is not the question: what was sent has been handled by then.
+    let _ = stream.read(&mut [0]);
+    Ok(())
 }
 
 impl Spot {
