@@ -78,8 +78,11 @@ async fn what_others_added_meanwhile_stays() -> Result<()> {
     let lab = denied().await?;
     let (code, said) = fix(&lab, &["--yes"], None).await?;
     ensure!(code == Some(0), "{said}");
-    sh(&lab, "iptables -I INPUT -p tcp --dport 4444 -j ACCEPT; ufw allow 5555/tcp; docker network create other")
-        .await?;
+    sh(
+        &lab,
+        "iptables -I INPUT -p tcp --dport 4444 -j ACCEPT; ufw allow 5555/tcp; docker network create other",
+    )
+    .await?;
     let before = rules(&lab).await?;
     let (code, said) = fix(&lab, &["--undo"], None).await?;
     ensure!(code == Some(0), "{said}");

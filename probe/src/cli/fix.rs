@@ -63,7 +63,10 @@ fn applicable(explained: &Explained, interface: bool) -> Vec<(u16, UfwRemedy)> {
         let proven = explanation.remedies.iter().find(|it| it.proven && it.ufw.is_some());
         let Some(mut remedy) = proven.and_then(|it| it.ufw.clone()) else { continue };
         if remedy.there {
-            say(&format!("port {}: the same rule exists, after the one that decides; it is not moved", explanation.port));
+            say(&format!(
+                "port {}: the same rule exists, after the one that decides; it is not moved",
+                explanation.port
+            ));
             continue;
         }
         if interface {

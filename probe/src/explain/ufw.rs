@@ -92,10 +92,7 @@ mod tests {
     #[test]
     fn a_rule_has_one_text_and_one_record() {
         let mut rule = UfwRule::new("172.18.3.0/16", Ipv4Addr::new(172, 18, 0, 1), 8080).unwrap();
-        assert_eq!(
-            rule.arguments().join(" "),
-            "allow from 172.18.0.0/16 to 172.18.0.1 port 8080 proto tcp"
-        );
+        assert_eq!(rule.arguments().join(" "), "allow from 172.18.0.0/16 to 172.18.0.1 port 8080 proto tcp");
         assert_eq!(rule.record(), "### tuple ### allow tcp 8080 172.18.0.1 any 172.18.0.0/16 in");
         rule.interface = Some("br-1".to_owned());
         assert_eq!(rule.record(), "### tuple ### allow tcp 8080 172.18.0.1 any 172.18.0.0/16 in_br-1");

@@ -124,8 +124,7 @@ impl Journal {
 
     fn read(&self, name: &str) -> Result<Entry, FixError> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let file =
-            openat(&*self.folder, name, flags, Mode::empty()).map_err(|error| broken(name, error))?;
+        let file = openat(&*self.folder, name, flags, Mode::empty()).map_err(|error| broken(name, error))?;
         let stat = fstat(&file).map_err(|error| broken(name, error))?;
         let regular = stat.st_mode & 0o170_000 == 0o100_000;
         if stat.st_uid != 0 || stat.st_mode & 0o077 != 0 || !regular {
@@ -140,8 +139,7 @@ impl Journal {
     }
 
     fn write(&self, name: &str, entry: &Entry) -> Result<(), FixError> {
-        let flags =
-            OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let file = openat(&*self.folder, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)
             .map_err(|error| broken(name, error))?;
         let mut file = File::from(file);

@@ -42,7 +42,8 @@ pub(super) async fn run(arguments: &[String]) -> Result<(), FixError> {
 
 /// At which places UFW has the very rule, from 0. With a comment it is the same to UFW.
 pub(super) fn places(rule: &UfwRule) -> Result<Vec<usize>, FixError> {
-    let text = std::fs::read_to_string(RECORD).map_err(|error| FixError::Record { why: error.to_string() })?;
+    let text =
+        std::fs::read_to_string(RECORD).map_err(|error| FixError::Record { why: error.to_string() })?;
     Ok(places_in(&text, rule))
 }
 
@@ -50,5 +51,8 @@ fn places_in(text: &str, rule: &UfwRule) -> Vec<usize> {
     let wanted = rule.record();
     let commented = format!("{wanted} comment=");
     let records = text.lines().filter(|line| line.starts_with("### tuple ###")).enumerate();
-    records.filter(|(_, it)| it.trim_end() == wanted || it.starts_with(&commented)).map(|(at, _)| at).collect()
+    records
+        .filter(|(_, it)| it.trim_end() == wanted || it.starts_with(&commented))
+        .map(|(at, _)| at)
+        .collect()
 }
