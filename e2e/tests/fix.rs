@@ -22,7 +22,7 @@ async fn denied() -> Result<Lab> {
 
 /// The exit code, and what was said.
 async fn fix(lab: &Lab, more: &[&str], variable: Option<&str>) -> Result<(Option<i32>, String)> {
-    let mut command = lab.host.command(PROBE).args(TARGET).args(more);
+    let mut command = lab.host.command(PROBE).args(TARGET).args(more.iter().copied());
     if let Some(name) = variable {
         command = command.env(name, "1");
     }
