@@ -5,6 +5,7 @@
 //! say whether to go on (0) or to stop.
 
 mod args;
+mod fix;
 mod text;
 mod walk;
 
@@ -52,6 +53,10 @@ pub fn main() -> ExitCode {
         Command::Explain(explain) => match explain.request() {
             Ok(request) => in_runtime(run_explain(&explain, request)),
             Err(problem) => wrong_usage("explain", &problem),
+        },
+        Command::Fix(fix) => match fix.explain.request() {
+            Ok(request) => in_runtime(fix::run(&fix, request)),
+            Err(problem) => wrong_usage("fix", &problem),
         },
         Command::Preflight(gate) => match gate.preflight() {
             Ok(preflight) => in_runtime(run_preflight(gate.format(), preflight)),
