@@ -76,10 +76,11 @@ pub(super) fn candidates(
     if place.backend == Backend::Native {
         return native(place, walk, &opening).into_iter().collect();
     }
-    if is_ufw(rules) && place.table == "filter" {
-        if let Some(candidate) = ufw(place, walk, rules, &opening, &flow.input) {
-            return vec![candidate];
-        }
+    if is_ufw(rules)
+        && place.table == "filter"
+        && let Some(candidate) = ufw(place, walk, rules, &opening, &flow.input)
+    {
+        return vec![candidate];
     }
     by_hand(place, &opening).into_iter().collect()
 }

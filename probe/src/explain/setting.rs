@@ -53,10 +53,11 @@ pub(super) fn setting(place: &Place, way: &[&str], rules: &Ruleset, files: &File
     if place.backend == Backend::Native {
         return native(place, way, files);
     }
-    if is_ufw(rules) && place.table == "filter" {
-        if let Some(setting) = ufw(place, files) {
-            return Some(setting);
-        }
+    if is_ufw(rules)
+        && place.table == "filter"
+        && let Some(setting) = ufw(place, files)
+    {
+        return Some(setting);
     }
     let program = if place.family == TableFamily::Ip6 { "ip6tables" } else { "iptables" };
     if place.chain.starts_with("DOCKER") {
