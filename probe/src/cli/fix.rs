@@ -28,7 +28,7 @@ pub(super) async fn run(arguments: &FixArguments, request: Request) -> ExitCode 
     let remedies = applicable(&explained, arguments.interface);
     if interrupt.number().is_some() || remedies.is_empty() {
         // The report says what is to be done by hand, or that there is nothing to do.
-        return conclude(&request, explained, format, &interrupt).await;
+        return conclude(&request, explained, format, false, &interrupt).await;
     }
     say("to be run as root, and taken back with 'openshell-probe fix --undo':");
     for (_, remedy) in &remedies {
@@ -110,7 +110,7 @@ async fn apply(
         return Ok(code);
     }
     let shown = match format {
-        Format::Text => text::render(&report, colour()),
+        Format::Text => text::render(&report, colour(), false),
         Format::Json => json(&report),
     };
     match failed {

@@ -150,6 +150,7 @@ mod tests {
                 proven: true,
                 controls: 6,
                 opens_too: Vec::new(),
+                ufw: None,
                 note: None,
             }],
             notes: Vec::new(),
