@@ -99,13 +99,8 @@ impl Journal {
         Ok(entries)
     }
 
-    /// Writes an entry that must not exist yet.
-    pub(super) fn plan(&self, entry: &Entry) -> Result<(), FixError> {
-        self.write(&entry.name(), entry)
-    }
-
-    /// Replaces an entry.
-    pub(super) fn update(&self, entry: &Entry) -> Result<(), FixError> {
+    /// Writes an entry, or replaces it: it is there as a whole or not at all, whenever this process ends.
+    pub(super) fn put(&self, entry: &Entry) -> Result<(), FixError> {
         let (name, new) = (entry.name(), format!("{}.new", entry.name()));
         let _ = unlinkat(&*self.folder, new.as_str(), UnlinkatFlags::NoRemoveDir);
         self.write(&new, entry)?;

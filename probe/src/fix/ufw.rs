@@ -31,7 +31,7 @@ pub(super) async fn run(arguments: &[String]) -> Result<(), FixError> {
         .map_err(|error| FixError::Ufw { said: error.to_string() })?;
     let output = tokio::time::timeout(PATIENCE, child.wait_with_output())
         .await
-        .map_err(|_| FixError::Ufw { said: "no end within 30 s".to_owned() })?
+        .map_err(|_| FixError::Slow)?
         .map_err(|error| FixError::Ufw { said: error.to_string() })?;
     if output.status.success() {
         return Ok(());

@@ -57,6 +57,9 @@ pub enum FixError {
         /// What the system says.
         why: String,
     },
+    /// UFW did not end. Whether it adds the rule yet, the next fix or undo will see.
+    #[error("ufw did not end within 30 s: see 'openshell-probe fix --undo' when it has")]
+    Slow,
     /// The rule exists.
     #[error("the rule exists already, and is not this program's to move")]
     Exists,
@@ -110,15 +113,19 @@ impl Fixer {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs());
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let mut entry = Entry { version, time, state: State::Planned, ufw: remedy.rule.clone() };
-        self.journal.plan(&entry)?;
+        self.journal.put(&entry)?;
         let ran = ufw::run(&remedy.adding()).await;
         let places = ufw::places(&remedy.rule)?;
+        if let Err(FixError::Slow) = ran {
+            // It may still add the rule: the entry stays, and the next fix or undo settles it.
+            return ran;
+        }
         if places.is_empty() {
             self.journal.drop_entry(&entry)?;
             return ran.and(Err(FixError::Misplaced));
         }
         entry.state = State::Applied;
-        self.journal.update(&entry)?;
+        self.journal.put(&entry)?;
         if ran.is_err() || (remedy.first && places != [0]) {
             self.remove(&entry).await?;
             return ran.and(Err(FixError::Misplaced));
@@ -177,7 +184,7 @@ impl Fixer {
                 self.journal.drop_entry(&entry)?;
             } else {
                 entry.state = State::Applied;
-                self.journal.update(&entry)?;
+                self.journal.put(&entry)?;
             }
         }
         Ok(())
