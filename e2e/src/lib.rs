@@ -4,9 +4,11 @@
 //! a host with all parts, [`firewall`] has those of the matrices, [`fuzz`] compares predictions about random rules with the kernel, [`given`] is what a release validation puts in the place of our own, [`remains`] sees what hosts
 //! leave behind.
 
+pub mod agreement;
 pub mod firewall;
 pub mod fuzz;
 pub mod given;
+pub mod golden;
 pub mod lab;
 pub mod programs;
 pub mod remains;

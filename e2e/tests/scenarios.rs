@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use e2e::agreement::{SILENT, Watcher, blamed, differences};
 use e2e::programs;
 use harness::Noise;
-use harness::scenario::{Corpus, Runner, ScenarioFile, User, compare};
+use harness::scenario::{Corpus, Outcome, Runner, ScenarioFile, User, compare};
 use rstest::rstest;
 
 /// The skips that the profile `ci` allows, a file's name and a reason a line.
@@ -15,7 +16,19 @@ const ALLOWED_SKIPS: &str = include_str!("../scenarios/allowed-skips.txt");
 #[rstest]
 #[tokio::test]
 async fn scenario(#[files("scenarios/**/*.toml")] path: PathBuf) -> Result<()> {
-    as_expected(&runner()?, &path).await
+    let file = ScenarioFile::read(&here(&path))?;
+    if blamed(&file.scenario).next().is_none() {
+        return as_expected(&runner()?, &path).await;
+    }
+    // Where a firewall is to blame, on the same host: the rules, the twin, the kernel and a socket name one rule.
+    let watcher = Watcher::new(&file.scenario);
+    let outcome = runner()?.run_observed(&file, &watcher).await?;
+    judge(&file, &outcome)?;
+    if outcome.skipped.is_none() {
+        let differences = differences(&file.name(), &file.scenario, &watcher.into_seen());
+        ensure!(differences.is_empty(), "{}: {differences:#?}", file.name());
+    }
+    Ok(())
 }
 
 #[rstest]
@@ -69,10 +82,13 @@ async fn too_little_noise_is_no_outcome() -> Result<()> {
 }
 
 /// Runs a file of the corpus, and fails where something is not as the file says.
-#[expect(clippy::print_stdout, reason = "the log of a test says what was skipped and measured")]
 async fn as_expected(runner: &Runner, path: &Path) -> Result<()> {
     let file = ScenarioFile::read(&here(path))?;
-    let outcome = runner.run(&file).await?;
+    judge(&file, &runner.run(&file).await?)
+}
+
+#[expect(clippy::print_stdout, reason = "the log of a test says what was skipped and measured")]
+fn judge(file: &ScenarioFile, outcome: &Outcome) -> Result<()> {
     if let Some(reason) = &outcome.skipped {
         println!("skipped: {}: {reason}", file.name());
         let allowed = ALLOWED_SKIPS.lines().any(|line| line.split_whitespace().next() == Some(&file.name()));
@@ -82,7 +98,7 @@ async fn as_expected(runner: &Runner, path: &Path) -> Result<()> {
     if let Some(noise) = outcome.noise {
         println!("{}: {} packets/s of noise: {noise:?}", file.name(), noise.packets_per_second);
     }
-    let rows = compare(&file.scenario, &outcome);
+    let rows = compare(&file.scenario, outcome);
     let wrong: Vec<_> = rows.iter().filter(|row| !row.mismatches.is_empty()).collect();
     ensure!(wrong.is_empty(), "{}: {wrong:#?}", file.name());
     Ok(())
@@ -150,6 +166,30 @@ fn the_allowed_skips_are_of_scenarios_that_may_be_skipped() -> Result<()> {
     for line in ALLOWED_SKIPS.lines().filter(|line| !line.trim().is_empty()) {
         let name = line.split_whitespace().next().context("a name")?;
         ensure!(may.contains(name), "{name} is never skipped");
+    }
+    Ok(())
+}
+
+#[test]
+fn who_is_silent_about_a_rule_is_so_in_a_scenario_that_blames_a_firewall() -> Result<()> {
+    let corpus = corpus()?;
+    let blames = |file: &&ScenarioFile| blamed(&file.scenario).next().is_some();
+    let known: BTreeSet<String> = corpus.files.iter().filter(blames).map(ScenarioFile::name).collect();
+    for silence in SILENT {
+        ensure!(known.contains(silence.scenario), "{} blames no firewall", silence.scenario);
+        ensure!(!silence.layers.is_empty() && !silence.because.is_empty(), "{silence:?}");
+    }
+    Ok(())
+}
+
+/// Which scenarios blame a firewall is asked of the class, too: what is left out of the agreement is in a virtual machine.
+#[test]
+fn every_class_of_a_firewall_is_asked_for_its_rule() -> Result<()> {
+    for file in corpus()?.files {
+        let scenario = &file.scenario;
+        let class = ["dropped", "rejected", "reply_dropped"].contains(&scenario.class.cause.as_str());
+        let asked = blamed(scenario).next().is_some();
+        ensure!(asked == (class && scenario.persona.machine().is_none()), "{}: asked: {asked}", file.name());
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! say whether to go on (0) or to stop.
 
 mod args;
+mod fix;
 mod text;
 mod walk;
 
@@ -53,6 +54,10 @@ pub fn main() -> ExitCode {
             Ok(request) => in_runtime(run_explain(&explain, request)),
             Err(problem) => wrong_usage("explain", &problem),
         },
+        Command::Fix(fix) => match fix.explain.request() {
+            Ok(request) => in_runtime(fix::run(&fix, request)),
+            Err(problem) => wrong_usage("fix", &problem),
+        },
         Command::Preflight(gate) => match gate.preflight() {
             Ok(preflight) => in_runtime(run_preflight(gate.format(), preflight)),
             Err(problem) => wrong_usage("preflight", &problem),
@@ -88,7 +93,7 @@ async fn run_check(arguments: &CheckArguments, request: Request) -> ExitCode {
     }
     let checked = check::check(&request, &interrupt).await;
     let explanations = explain::explain_failures(&checked.evidence).await;
-    conclude(&request, Explained { checked, explanations }, arguments.common.format, &interrupt).await
+    conclude(&request, Explained { checked, explanations }, arguments.common.format, false, &interrupt).await
 }
 
 async fn run_explain(arguments: &ExplainArguments, request: Request) -> ExitCode {
@@ -97,7 +102,7 @@ async fn run_explain(arguments: &ExplainArguments, request: Request) -> ExitCode
         Err(error) => return trouble(&format!("failed to listen for signals: {error}")),
     };
     let explained = explain::explain(&request, &interrupt, None).await;
-    conclude(&request, explained, arguments.common.format, &interrupt).await
+    conclude(&request, explained, arguments.common.format, true, &interrupt).await
 }
 
 /// The report of a check, in the form that is wanted.
@@ -105,6 +110,7 @@ async fn conclude(
     request: &Request,
     explained: Explained,
     format: Format,
+    walks: bool,
     interrupt: &Interrupt,
 ) -> ExitCode {
     let Explained { checked, explanations } = explained;
@@ -116,7 +122,7 @@ async fn conclude(
     }
     let report = judge(request, checked).await.explained(explanations);
     let shown = match format {
-        Format::Text => text::render(&report, colour()),
+        Format::Text => text::render(&report, colour(), walks),
         Format::Json => json(&report),
     };
     answer(&shown, report.exit_code)

@@ -15,6 +15,7 @@ mod judge;
 mod prove;
 mod rehearsal;
 mod setting;
+mod ufw;
 mod world;
 
 use std::path::Path;
@@ -28,6 +29,7 @@ use crate::verdict::{Cause, decide};
 
 use capture::Capture;
 pub use setting::Setting;
+pub use ufw::{UfwRemedy, UfwRule};
 
 /// What the firewall does to the packets of one target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +65,9 @@ pub struct TriedRemedy {
     pub controls: usize,
     /// What it opens besides.
     pub opens_too: Vec<String>,
+    /// The same as typed values, where it is UFW's.
+    #[serde(skip)]
+    pub ufw: Option<UfwRemedy>,
     /// What is to be known of it.
     pub note: Option<String>,
 }

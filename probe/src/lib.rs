@@ -34,6 +34,7 @@ mod engine;
 mod evidence;
 mod explain;
 mod firewall;
+mod fix;
 mod identity;
 mod image;
 mod interrupt;
@@ -61,10 +62,11 @@ pub use engine::{
 };
 pub use evidence::{Evidence, PortEvidence, Trouble};
 pub use explain::{
-    Decided, Explained, Explanation, Method, RulesSeen, Setting, StepSeen, TriedRemedy, WalkedPacket,
-    explain, explain_failures,
+    Decided, Explained, Explanation, Method, RulesSeen, Setting, StepSeen, TriedRemedy, UfwRemedy, UfwRule,
+    WalkedPacket, explain, explain_failures,
 };
 pub use firewall::{Firewall, Tool, detect as detect_firewall};
+pub use fix::{FixError, Fixer, Undone};
 pub use identity::{
     Authority, AuthorityError, Certificate, Holder, Identity, IdentityEvidence, Owner, OwnerError, OwnerSpec,
     Signed,

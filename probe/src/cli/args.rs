@@ -32,6 +32,8 @@ pub(super) enum Command {
     Check(CheckArguments),
     /// Check, and say which rule of which firewall decides, how sure that is, and which setting it stems from
     Explain(ExplainArguments),
+    /// Open the path where UFW closes it: shows what it does and asks, checks again, and can take it back
+    Fix(FixArguments),
     /// Gate an onboarding: silent when sandboxes reach the named ports, else a warning or a stop
     Preflight(PreflightArguments),
     /// Remove the probe's image, and containers that earlier checks left behind
@@ -155,6 +157,29 @@ pub(super) struct CleanArguments {
     #[arg(long, value_name = "ENDPOINT")]
     pub(super) host: Option<String>,
     /// Print the engine calls, and make only those that change nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Only UFW's rules are changed, and only by a command that is proven in a twin; elsewhere it is printed.
+Exit codes: 0 reachable, or undone; 1 not reachable, or nothing was changed; 2 wrong arguments; 3 could not be found out
+or done; 130 and 143 a signal ended it, and what was begun is taken back."
+)]
+pub(super) struct FixArguments {
+    #[command(flatten)]
+    pub(super) explain: ExplainArguments,
+    /// Do not ask; OPENSHELL_PROBE_AUTO_FIX=1 says the same
+    #[arg(long)]
+    pub(super) yes: bool,
+    /// Remove what fixes added, and nothing else
+    #[arg(long, conflicts_with_all = ["dry_run", "interface"])]
+    pub(super) undo: bool,
+    /// Allow only what comes in by the sandboxes' bridge
+    #[arg(long)]
+    pub(super) interface: bool,
+    /// Show what would be run, and change nothing
     #[arg(long)]
     pub(super) dry_run: bool,
 }

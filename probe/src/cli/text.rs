@@ -8,8 +8,9 @@ use crate::route::Route;
 use crate::sanitize::sanitize;
 use crate::verdict::Verdict;
 
-/// The report as lines: where it looked, one line for each target, then what to do.
-pub(super) fn render(report: &Report, colour: bool) -> String {
+/// The report as lines: where it looked, one line for each target, which rule decided, then what to do. `walks` are the
+/// packets' ways through the rules.
+pub(super) fn render(report: &Report, colour: bool, walks: bool) -> String {
     let mut text = String::new();
     header(&mut text, report);
     let width = report.targets.iter().map(|target| name(target).chars().count()).max().unwrap_or(0);
@@ -20,7 +21,7 @@ pub(super) fn render(report: &Report, colour: bool) -> String {
     }
     for target in &report.targets {
         if let Some(explanation) = &target.explanation {
-            super::walk::render(&mut text, &name(target), explanation);
+            super::walk::render(&mut text, &name(target), explanation, walks);
         }
     }
     hints(&mut text, report);

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::explain::{Decided, Explanation, Method, RulesSeen, TriedRemedy, WalkedPacket};
 
 /// The explanation of one target, after a blank line.
-pub(super) fn render(text: &mut String, name: &str, explanation: &Explanation) {
+pub(super) fn render(text: &mut String, name: &str, explanation: &Explanation, walks: bool) {
     text.push('\n');
     match &explanation.decided {
         Some(decided) => decision(text, name, decided),
@@ -22,7 +22,10 @@ pub(super) fn render(text: &mut String, name: &str, explanation: &Explanation) {
     for note in &explanation.notes {
         let _ = writeln!(text, "  note       {note}");
     }
-    for packet in &explanation.walk {
+    if !walks && explanation.decided.is_some() {
+        text.push_str("  more       openshell-probe explain: the packets' way, who else says so, and a remedy that is tried first\n");
+    }
+    for packet in explanation.walk.iter().filter(|_| walks) {
         walk(text, packet);
     }
 }
@@ -99,5 +102,88 @@ fn walk(text: &mut String, packet: &WalkedPacket) {
         let policy = step.effect.starts_with("policy");
         let effect = if policy { String::new() } else { format!("  -> {}", step.effect) };
         let _ = writeln!(text, "  {mark} {}{effect}{counted}", step.place);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explain::{Setting, StepSeen};
+
+    fn explanation() -> Explanation {
+        let step = |place: &str, effect: &str, decides| StepSeen {
+            place: place.to_owned(),
+            effect: effect.to_owned(),
+            counted: Some(3),
+            decides,
+        };
+        Explanation {
+            port: 8080,
+            seen: RulesSeen::Rules,
+            decided: Some(Decided {
+                effect: "dropped".to_owned(),
+                packet: "syn".to_owned(),
+                backend: "nft".to_owned(),
+                family: "ip".to_owned(),
+                table: "filter".to_owned(),
+                chain: "INPUT".to_owned(),
+                rule: None,
+                text: "policy DROP".to_owned(),
+                setting: Some(Setting {
+                    text: "DEFAULT_INPUT_POLICY=\"DROP\" (ufw default deny incoming)".to_owned(),
+                    file: Some("/etc/default/ufw".to_owned()),
+                }),
+            }),
+            confirmed_by: vec![Method::Static, Method::Twin, Method::Counters],
+            walk: vec![WalkedPacket {
+                packet: "syn".to_owned(),
+                steps: vec![
+                    step("ip filter INPUT rule 1: -j ufw-before-input", "to ufw-before-input", false),
+                    step("ip filter INPUT policy DROP", "policy: drop", true),
+                ],
+            }],
+            remedies: vec![TriedRemedy {
+                commands: vec!["ufw allow from 172.18.0.0/16 to 172.18.0.1 port 8080 proto tcp".to_owned()],
+                undo: vec![
+                    "ufw delete allow from 172.18.0.0/16 to 172.18.0.1 port 8080 proto tcp".to_owned(),
+                ],
+                proven: true,
+                controls: 6,
+                opens_too: Vec::new(),
+                ufw: None,
+                note: None,
+            }],
+            notes: Vec::new(),
+        }
+    }
+
+    fn rendered(explanation: &Explanation, walks: bool) -> String {
+        let mut text = String::new();
+        render(&mut text, "8080 gateway", explanation, walks);
+        text
+    }
+
+    #[test]
+    fn the_rule_comes_first_and_the_walk_ends_with_it() {
+        insta::assert_snapshot!(rendered(&explanation(), true));
+    }
+
+    #[test]
+    fn a_check_names_the_rule_and_where_there_is_more() {
+        insta::assert_snapshot!(rendered(&explanation(), false));
+    }
+
+    #[test]
+    fn what_is_not_certain_names_no_rule() {
+        let mut uncertain = explanation();
+        (uncertain.decided, uncertain.confirmed_by, uncertain.remedies) = (None, Vec::new(), Vec::new());
+        uncertain.notes = vec!["the rules changed while the check ran: run it again".to_owned()];
+        let text = rendered(&uncertain, false);
+        assert!(
+            text.contains(
+                "8080 gateway: no rule is named, because it is not certain\n  note       the rules changed"
+            ),
+            "{text}"
+        );
     }
 }

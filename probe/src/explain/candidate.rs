@@ -9,6 +9,7 @@ use ruleset::{Backend, Effect, Flow, Place, Ruleset, TableFamily, Walk};
 use serde_json::json;
 
 use super::setting::{is_ufw, zone_of};
+use super::ufw::{UfwRemedy, UfwRule};
 use crate::twin::Rules;
 
 /// A change of the rules, in both forms.
@@ -20,6 +21,8 @@ pub(super) struct Candidate {
     pub(super) undo: Vec<String>,
     /// The same for a twin.
     pub(super) change: Rules,
+    /// The same as typed values, where it is UFW's.
+    pub(super) ufw: Option<UfwRemedy>,
     /// What is to be known of it.
     pub(super) note: Option<&'static str>,
 }
@@ -32,11 +35,6 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    /// As UFW has it, after the verb.
-    fn ufw(&self) -> String {
-        format!("allow from {} to {} port {} proto tcp", self.subnet, self.address, self.port)
-    }
-
     /// As iptables has it, after the chain.
     fn iptables(&self) -> String {
         format!("-s {} -d {} -p tcp -m tcp --dport {} -j ACCEPT", self.subnet, self.address, self.port)
@@ -80,7 +78,7 @@ pub(super) fn candidates(
     }
     if is_ufw(rules)
         && place.table == "filter"
-        && let Some(candidate) = ufw(place, walk, rules, &opening)
+        && let Some(candidate) = ufw(place, walk, rules, &opening, &flow.input)
     {
         return vec![candidate];
     }
@@ -88,19 +86,27 @@ pub(super) fn candidates(
 }
 
 /// UFW's own command, where UFW's user rules come before the deciding one, or hold it.
-fn ufw(place: &Place, walk: &Walk, rules: &Ruleset, opening: &Opening<'_>) -> Option<Candidate> {
+fn ufw(
+    place: &Place,
+    walk: &Walk,
+    rules: &Ruleset,
+    opening: &Opening<'_>,
+    bridge: &str,
+) -> Option<Candidate> {
     let chain = place.chain.as_str();
     let steps = walk.packets.first().map_or(&[][..], |packet| &packet.steps);
     let asked = steps.iter().any(|step| step.effect == Effect::Jump("ufw-user-input".to_owned()));
     if !asked {
         return None;
     }
-    let (allow, text) = (opening.ufw(), opening.iptables());
+    let IpAddr::V4(to) = opening.address else { return None };
+    let rule = UfwRule::new(opening.subnet, to, opening.port)?;
+    let (allow, text) = (rule.arguments().join(" "), opening.iptables());
     let undo = vec![format!("ufw delete {allow}")];
     let first = matches!(chain, "ufw-user-input" | "ufw-user-limit");
-    let rule =
+    let line =
         if first { format!("-I ufw-user-input 1 {text}") } else { format!("-A ufw-user-input {text}") };
-    let change = Rules { ipv4: Some(format!("*filter\n{rule}\nCOMMIT\n")), ..Rules::default() };
+    let change = Rules { ipv4: Some(format!("*filter\n{line}\nCOMMIT\n")), ..Rules::default() };
     // `ufw prepend` skips a rule that exists anywhere.
     let there = first && has_rule(rules, "ufw-user-input", opening);
     let commands = match (first, there) {
@@ -108,7 +114,8 @@ fn ufw(place: &Place, walk: &Walk, rules: &Ruleset, opening: &Opening<'_>) -> Op
         (true, false) => vec![format!("ufw prepend {allow}")],
         (false, _) => vec![format!("ufw {allow}")],
     };
-    Some(Candidate { commands, undo, change, note: None })
+    let ufw = Some(UfwRemedy { rule, first, there, bridge: bridge.to_owned() });
+    Some(Candidate { commands, undo, change, ufw, note: None })
 }
 
 /// Whether the chain has the very rule that opens the flow.
@@ -145,6 +152,7 @@ fn by_hand(place: &Place, opening: &Opening<'_>) -> Option<Candidate> {
             ipv4: Some(format!("*{}\n-I {chain} {at} {text}\nCOMMIT\n", place.table)),
             ..Rules::default()
         },
+        ufw: None,
         note: Some("it lasts until the rules are loaded anew, at the next start at the latest"),
     })
 }
@@ -164,6 +172,7 @@ fn native(place: &Place, walk: &Walk, opening: &Opening<'_>) -> Option<Candidate
             "nft -a list chain {family} {table} {chain}, then nft delete rule {family} {table} {chain} handle NUMBER"
         )],
         change: Rules { nft: Some(json!({"nftables": [{"insert": {"rule": rule}}]})), ..Rules::default() },
+        ufw: None,
         note: Some("it lasts until the rules are loaded anew: put it into their file too"),
     })
 }
@@ -187,6 +196,7 @@ fn firewalld(walk: &Walk, opening: &Opening<'_>) -> Option<Candidate> {
         commands: both("add"),
         undo: both("remove"),
         change: Rules { nft: Some(json!({"nftables": [{"add": {"rule": rule}}]})), ..Rules::default() },
+        ufw: None,
         note: None,
     })
 }

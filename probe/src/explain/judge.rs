@@ -86,8 +86,16 @@ impl Judge<'_> {
                 Said::Nothing
             }
         };
+        // What only watches decides nothing, whatever its rate.
+        let decides = |place: &Place| {
+            let steps = walk.packets.iter().flat_map(|packet| &packet.steps);
+            !steps.into_iter().any(|step| step.place == *place && step.effect == Effect::Continue)
+        };
         to.notes.extend(
-            walk.assumptions.iter().map(|it| format!("taken for granted: {} at {}", it.what, it.place)),
+            walk.assumptions
+                .iter()
+                .filter(|it| decides(&it.place))
+                .map(|it| format!("taken for granted: {} at {}", it.what, sanitize(&it.place.to_string()))),
         );
         if let Outcome::Undetermined { place, why } = &walk.outcome {
             to.notes.push(format!("undetermined: {} at {}", sanitize(why), sanitize(&place.to_string())));

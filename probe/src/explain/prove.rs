@@ -138,6 +138,7 @@ fn tried(candidate: &Candidate, before: &Shown, after: Option<Shown>) -> Option<
         proven: opens && opens_too.is_empty(),
         controls: after.map_or(0, |it| it.controls),
         opens_too,
+        ufw: candidate.ufw.clone(),
         note: candidate.note.map(str::to_owned),
     })
 }

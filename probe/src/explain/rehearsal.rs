@@ -67,6 +67,15 @@ impl<'a> Rehearsal<'a> {
             IpAddr::V4(v4) => Some(v4),
             IpAddr::V6(_) => None,
         })?;
+        let mut links = vec![Link { name: link.clone(), addresses, behind: Vec::new(), uplink: true }];
+        // An alias may lead to an address of yet another link (`--host-gateway-ip`).
+        for flow in flows {
+            let at = world.addresses.iter().find(|it| it.address == flow.destination.ip());
+            let Some(name) = at.map(|it| it.interface.clone()) else { continue };
+            if name != "lo" && name != first.input && links.iter().all(|it| it.name != name) {
+                links.push(Link { addresses: own(&name), name, ..Link::default() });
+            }
+        }
         let plan = Plan {
             rules: Rules {
                 ipv4: some(v4.text),
@@ -77,7 +86,7 @@ impl<'a> Rehearsal<'a> {
             programs: Programs::find(),
             bridge: Bridge { name: first.input.clone(), addresses: own(&first.input) },
             sandbox: vec![first.source.ip()],
-            links: vec![Link { name: link.clone(), addresses, behind: Vec::new(), uplink: true }],
+            links,
             sysctls: sysctls(&first.input),
             stages: vec![Stage { name: "as captured".to_owned(), ..Stage::default() }],
         };

@@ -133,7 +133,7 @@ fn brev() -> Evidence {
 fn ufw_drops_both_ports() {
     let report = report(brev(), ufw(false), false);
     assert_eq!(report.exit_code, 1);
-    insta::assert_snapshot!(render(&report, false));
+    insta::assert_snapshot!(render(&report, false, true));
     assert_eq!(
         report.targets[0].remedy.as_ref().unwrap().text,
         "sudo ufw allow from 172.18.0.0/16 to 172.18.0.1 port 8080 proto tcp"
@@ -199,7 +199,7 @@ fn one_port_is_reachable_and_the_other_refused_by_a_firewall() {
         verified: true,
         known_from: "no UFW chain in the kernel".to_owned(),
     };
-    insta::assert_snapshot!(render(&report(evidence, Some(iptables), true), false));
+    insta::assert_snapshot!(render(&report(evidence, Some(iptables), true), false, true));
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn without_a_firewall_at_fault_none_is_named() {
     ]);
     let report = report(evidence, ufw(true), true);
     assert_eq!((report.firewall.as_ref(), report.exit_code), (None, 1));
-    insta::assert_snapshot!(render(&report, false));
+    insta::assert_snapshot!(render(&report, false, true));
 }
 
 #[test]
@@ -223,15 +223,15 @@ fn a_missing_network() {
     (evidence.network, evidence.route, evidence.standpoint) = (None, None, None);
     let report = report(evidence, None, false);
     assert_eq!(report.exit_code, 3);
-    insta::assert_snapshot!(render(&report, false));
+    insta::assert_snapshot!(render(&report, false, true));
 }
 
 #[test]
 fn colour_marks_the_verdict_only() {
-    let coloured = render(&report(brev(), ufw(true), true), true);
+    let coloured = render(&report(brev(), ufw(true), true), true, true);
     assert!(coloured.contains("\u{1b}[31mtcp_failed (dropped)\u{1b}[0m: no answer"), "{coloured}");
     let plain = coloured.replace("\u{1b}[31m", "").replace("\u{1b}[0m", "");
-    assert_eq!(plain, render(&report(brev(), ufw(true), true), false));
+    assert_eq!(plain, render(&report(brev(), ufw(true), true), false, true));
 }
 
 fn gated(mut report: Report, decision: Decision, strict: bool) -> Report {

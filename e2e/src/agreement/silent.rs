@@ -1,0 +1,28 @@
+//! Who cannot speak about a scenario, and why not.
+
+use super::Layer;
+
+/// Layers that say nothing about a scenario.
+#[derive(Clone, Copy, Debug)]
+pub struct Silence {
+    /// The scenario's name.
+    pub scenario: &'static str,
+    /// Who says nothing.
+    pub layers: &'static [Layer],
+    /// Why.
+    pub because: &'static str,
+}
+
+/// All of them. What counters cannot say by the nature of the rule is in [`Layer::expected`].
+pub const SILENT: &[Silence] = &[
+    Silence {
+        scenario: "firewall/data-dropped",
+        layers: &[Layer::Static, Layer::Twin, Layer::Counters],
+        because: "the rules are asked about the handshake, and this one is for what follows: no rule is named",
+    },
+    Silence {
+        scenario: "firewall/legacy-tables",
+        layers: &[Layer::Twin, Layer::Trace],
+        because: "the old tables report nothing, and a twin has no two tables of one name",
+    },
+];

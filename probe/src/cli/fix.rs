@@ -1,0 +1,151 @@
+//! `fix`: explain, show, ask, apply, check again.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use super::args::{FixArguments, Format};
+use super::{answer, colour, conclude, interrupted, json, say, text, trouble};
+use crate::check::{self, Request};
+use crate::explain::{self, Explained, UfwRemedy};
+use crate::fix::{FixError, Fixer, Undone};
+use crate::interrupt::Interrupt;
+use crate::report::judge;
+use crate::verdict::Verdict;
+
+/// Ours alone: no other program's switch is a consent to this one's changes.
+const CONSENT: &str = "OPENSHELL_PROBE_AUTO_FIX";
+
+pub(super) async fn run(arguments: &FixArguments, request: Request) -> ExitCode {
+    let interrupt = match Interrupt::listen() {
+        Ok(interrupt) => interrupt,
+        Err(error) => return trouble(&format!("failed to listen for signals: {error}")),
+    };
+    if arguments.undo {
+        return undo(&interrupt).await;
+    }
+    let format = arguments.explain.common.format;
+    let explained = explain::explain(&request, &interrupt, None).await;
+    let remedies = applicable(&explained, arguments.interface);
+    if interrupt.number().is_some() || remedies.is_empty() {
+        // The report says what is to be done by hand, or that there is nothing to do.
+        return conclude(&request, explained, format, false, &interrupt).await;
+    }
+    say("to be run as root, and taken back with 'openshell-probe fix --undo':");
+    for (_, remedy) in &remedies {
+        say(&format!("  ufw {}", remedy.adding().join(" ")));
+    }
+    if arguments.interface {
+        say("warning: a network that is made anew has another bridge, and the rule no effect then");
+    }
+    if arguments.dry_run {
+        return ExitCode::from(1);
+    }
+    if !(arguments.yes || std::env::var_os(CONSENT).is_some_and(|value| value == "1")) {
+        if !std::io::stdin().is_terminal() {
+            say(&format!("nothing was changed\n\nhint: pass --yes, or set {CONSENT}=1"));
+            return ExitCode::from(1);
+        }
+        if !asked(&interrupt).await {
+            say("nothing was changed");
+            return interrupted(&interrupt).unwrap_or_else(|| ExitCode::from(1));
+        }
+    }
+    match apply(&request, &remedies, format, &interrupt).await {
+        Ok(code) => code,
+        Err(error) => trouble(&error.to_string()),
+    }
+}
+
+/// Proven in the twin, UFW's, and nobody else's rule.
+fn applicable(explained: &Explained, interface: bool) -> Vec<(u16, UfwRemedy)> {
+    let mut found = Vec::new();
+    for explanation in &explained.explanations {
+        let proven = explanation.remedies.iter().find(|it| it.proven && it.ufw.is_some());
+        let Some(mut remedy) = proven.and_then(|it| it.ufw.clone()) else { continue };
+        if remedy.there {
+            say(&format!(
+                "port {}: the same rule exists, after the one that decides; it is not moved",
+                explanation.port
+            ));
+            continue;
+        }
+        if interface {
+            remedy.rule.interface = Some(remedy.bridge.clone());
+        }
+        found.push((explanation.port, remedy));
+    }
+    found
+}
+
+async fn apply(
+    request: &Request,
+    remedies: &[(u16, UfwRemedy)],
+    format: Format,
+    interrupt: &Interrupt,
+) -> Result<ExitCode, FixError> {
+    let fixer = Fixer::begin()?;
+    let mut applied = Vec::new();
+    let mut failed = None;
+    for (port, remedy) in remedies {
+        if interrupt.number().is_some() {
+            break;
+        }
+        match fixer.apply(remedy).await {
+            Ok(()) => applied.push((*port, remedy)),
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
+        }
+    }
+    let report = judge(request, check::check(request, interrupt).await).await;
+    for (port, remedy) in applied {
+        let open = report.targets.iter().any(|it| it.port == port && it.verdict == Verdict::Ok);
+        if !open || interrupt.number().is_some() {
+            fixer.take_back(&remedy.rule).await?;
+            say(&format!("port {port}: not open with the rule, which was removed again"));
+        }
+    }
+    if let Some(code) = interrupted(interrupt) {
+        return Ok(code);
+    }
+    let shown = match format {
+        Format::Text => text::render(&report, colour(), false),
+        Format::Json => json(&report),
+    };
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(answer(&shown, report.exit_code)),
+    }
+}
+
+async fn undo(interrupt: &Interrupt) -> ExitCode {
+    match Fixer::undo().await {
+        Ok(undone) if undone.is_empty() => say("there is nothing to undo"),
+        Ok(undone) => {
+            for it in undone {
+                match it {
+                    Undone::Removed(rule) => say(&format!("removed: ufw {}", rule.arguments().join(" "))),
+                    Undone::Gone(rule) => say(&format!("gone already: ufw {}", rule.arguments().join(" "))),
+                }
+            }
+        }
+        Err(error) => return trouble(&error.to_string()),
+    }
+    interrupted(interrupt).unwrap_or(ExitCode::SUCCESS)
+}
+
+/// A yes from the terminal. A thread of its own waits for it, which a signal need not.
+async fn asked(interrupt: &Interrupt) -> bool {
+    let _ = write!(std::io::stderr().lock(), "apply? [y/N] ");
+    let (sender, answer) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let read = std::io::stdin().read_line(&mut line);
+        let _ = sender.send(read.is_ok() && matches!(line.trim(), "y" | "Y" | "yes"));
+    });
+    tokio::select! {
+        yes = answer => yes.unwrap_or(false),
+        () = interrupt.raised() => false,
+    }
+}
