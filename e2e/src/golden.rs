@@ -142,7 +142,8 @@ mod tests {
     fn of_a_native_table_stay_its_sets_and_the_chains_that_are_met() {
         let set = "\tset s {\n\t\ttype ipv4_addr\n\t}\n";
         let met = "\tchain in {\n\t\ttype filter hook input priority filter; policy accept;\n\
-            \t\tiifname vmap { \"a\" : goto x, \"b\" : jump y }\n\t}\n\tchain x {\n\t\tdrop\n\t}\n\tchain y {\n\t\tjump z\n\t}\n\tchain z {\n\t}\n";
+            \t\tiifname vmap { \"a\" : goto x, \"b\" : jump y }\n\t}\n\tchain x {\n\t\tdrop\n\t}\n\
+            \tchain y {\n\t\tjump z\n\t}\n\tchain z {\n\t}\n";
         let other = "\tchain forward {\n\t\ttype filter hook forward priority filter; policy accept;\n\t}\n";
         let text = |parts: &[&str]| format!("table inet t {{\n{}}}\n", parts.concat());
         assert_eq!(native(&text(&[set, other, "\n", met, other])), text(&[set, met]));

@@ -111,7 +111,8 @@ async fn head(host: &Host, posture: &Posture) -> Result<String> {
     let versions: Vec<&str> = versions.lines().collect();
     Ok(format!(
         "# Posture: {posture}. What a packet from a sandbox to its host, and the answer, may meet,\n\
-         # with Docker's network openshell-docker. Image debian-13: {}.\n# {UPDATE}=1 cargo nextest run -p openshell-e2e -E 'binary(golden)' writes it anew.\n",
+         # with Docker's network openshell-docker. Image debian-13: {}.\n\
+         # {UPDATE}=1 cargo nextest run -p openshell-e2e -E 'binary(golden)' writes it anew.\n",
         versions.join(", ")
     ))
 }
