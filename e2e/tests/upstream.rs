@@ -116,7 +116,10 @@ struct BothWays {
 
 impl BothWays {
     async fn compare(&self, moment: Moment<'_>) -> Result<()> {
-        let recorder = Recorder::on(moment.host);
+        let mut recorder = Recorder::on(moment.host).user(moment.user);
+        if let Some(network) = moment.network {
+            recorder = recorder.network(network);
+        }
         for (_, expect) in moment.expected {
             let port = expect.target.port;
             let seen = recorder.take(port).await?;

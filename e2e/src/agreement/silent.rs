@@ -13,7 +13,7 @@ pub struct Silence {
     pub because: &'static str,
 }
 
-/// All of them. What counters cannot say by the nature of the rule is in [`Layer::expected`].
+/// All of them. What counters cannot say by the nature of the rule is in `Layer::expected`.
 pub const SILENT: &[Silence] = &[
     Silence {
         scenario: "firewall/data-dropped",
