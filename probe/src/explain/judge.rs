@@ -108,7 +108,7 @@ impl Judge<'_> {
         }
         if said == Said::Disagree {
             to.notes.push(
-                "the counters contradict the rules: a rule on this way counted fewer packets than came"
+                "the counters contradict the rules: a rule on this way counted none of the packets"
                     .to_owned(),
             );
             return walk;
