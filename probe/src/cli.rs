@@ -46,15 +46,15 @@ pub fn main() -> ExitCode {
         }
     };
     match arguments.command {
-        Command::Check(check) => match check.request() {
+        Command::Check(check) => match check.asked.request() {
             Ok(request) => in_runtime(run_check(&check, request)),
             Err(problem) => wrong_usage("check", &problem),
         },
-        Command::Explain(explain) => match explain.request() {
+        Command::Explain(explain) => match explain.asked.request() {
             Ok(request) => in_runtime(run_explain(&explain, request)),
             Err(problem) => wrong_usage("explain", &problem),
         },
-        Command::Fix(fix) => match fix.explain.request() {
+        Command::Fix(fix) => match fix.asked.request() {
             Ok(request) => in_runtime(fix::run(&fix, request)),
             Err(problem) => wrong_usage("fix", &problem),
         },
@@ -93,7 +93,8 @@ async fn run_check(arguments: &CheckArguments, request: Request) -> ExitCode {
     }
     let checked = check::check(&request, &interrupt).await;
     let explanations = explain::explain_failures(&checked.evidence).await;
-    conclude(&request, Explained { checked, explanations }, arguments.common.format, false, &interrupt).await
+    conclude(&request, Explained { checked, explanations }, arguments.asked.common.format, false, &interrupt)
+        .await
 }
 
 async fn run_explain(arguments: &ExplainArguments, request: Request) -> ExitCode {
@@ -102,7 +103,7 @@ async fn run_explain(arguments: &ExplainArguments, request: Request) -> ExitCode
         Err(error) => return trouble(&format!("failed to listen for signals: {error}")),
     };
     let explained = explain::explain(&request, &interrupt, None).await;
-    conclude(&request, explained, arguments.common.format, true, &interrupt).await
+    conclude(&request, explained, arguments.asked.common.format, true, &interrupt).await
 }
 
 /// The report of a check, in the form that is wanted.

@@ -88,19 +88,7 @@ pub(super) struct Common {
 )]
 pub(super) struct CheckArguments {
     #[command(flatten)]
-    pub(super) common: Common,
-    /// A port that must be reachable. Without any: 8080=gateway and 11435=ollama-proxy, both optional
-    #[arg(long = "port", value_name = "PORT[=LABEL][/PROTOCOL]")]
-    ports: Vec<PortSpec>,
-    /// A port that must be reachable if anything listens on it
-    #[arg(long = "optional-port", value_name = "PORT[=LABEL][/PROTOCOL]")]
-    optional_ports: Vec<PortSpec>,
-    /// How long the whole check may take
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s")]
-    deadline: Duration,
-    /// Where nothing listens yet, listen for the time of the dial: would sandboxes reach a service there?
-    #[arg(long)]
-    stand_in: bool,
+    pub(super) asked: Asked,
     /// Print the engine calls, make only those that change nothing, and dial nothing
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -108,10 +96,17 @@ pub(super) struct CheckArguments {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Nothing of the machine is changed. Reading the rules takes root; without it the answer is inferred.
+    after_help = "Nothing of the machine is changed. Reading the rules takes root; without it no rule is named.
 Exit codes: 0 reachable, 1 not reachable, 2 wrong arguments, 3 could not be found out."
 )]
 pub(super) struct ExplainArguments {
+    #[command(flatten)]
+    pub(super) asked: Asked,
+}
+
+/// What is to be checked: what `check`, `explain` and `fix` share.
+#[derive(Debug, Args)]
+pub(super) struct Asked {
     #[command(flatten)]
     pub(super) common: Common,
     /// A port that must be reachable. Without any: 8080=gateway and 11435=ollama-proxy, both optional
@@ -169,7 +164,7 @@ or done; 130 and 143 a signal ended it, and what was begun is taken back."
 )]
 pub(super) struct FixArguments {
     #[command(flatten)]
-    pub(super) explain: ExplainArguments,
+    pub(super) asked: Asked,
     /// Do not ask; OPENSHELL_PROBE_AUTO_FIX=1 says the same
     #[arg(long)]
     pub(super) yes: bool,
@@ -216,16 +211,7 @@ pub(super) enum UsageError {
     Name { argument: &'static str },
 }
 
-impl CheckArguments {
-    /// The request that these arguments make.
-    pub(super) fn request(&self) -> Result<Request, UsageError> {
-        let targets = targets_or_defaults(&self.ports, &self.optional_ports)?;
-        let request = self.common.request(targets, self.deadline)?;
-        Ok(Request { stand_in: self.stand_in, ..request })
-    }
-}
-
-impl ExplainArguments {
+impl Asked {
     /// The request that these arguments make.
     pub(super) fn request(&self) -> Result<Request, UsageError> {
         let targets = targets_or_defaults(&self.ports, &self.optional_ports)?;

@@ -23,7 +23,7 @@ pub(super) async fn run(arguments: &FixArguments, request: Request) -> ExitCode 
     if arguments.undo {
         return undo(&interrupt).await;
     }
-    let format = arguments.explain.common.format;
+    let format = arguments.asked.common.format;
     let explained = explain::explain(&request, &interrupt, None).await;
     let remedies = applicable(&explained, arguments.interface);
     if interrupt.number().is_some() || remedies.is_empty() {

@@ -1,7 +1,7 @@
 //! What a twin is to be, and what is to be dialled in it.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -195,10 +195,7 @@ impl Programs {
     /// The tools of this machine, from the folders where systems have them. `PATH` is not asked: it is the caller's.
     #[must_use]
     pub fn find() -> Self {
-        const FOLDERS: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
-        let find = |name: &str| {
-            FOLDERS.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.is_file())
-        };
+        let find = crate::programs::find;
         Self {
             ipv4: find("iptables-nft-restore"),
             ipv6: find("ip6tables-nft-restore"),
