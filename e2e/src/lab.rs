@@ -1,8 +1,9 @@
 //! A host as OpenShell's users have it: engine, network, gateway and proxy, and the probe as a program in it.
 
+use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use harness::service::gateway::{GatewayProgram, GatewaySetup};
@@ -33,8 +34,7 @@ pub struct Lab {
     pub proxy: Option<Service>,
 }
 
-/// What the probe said, in both forms. Both are asked for at once, which also shows that two checks do not disturb each
-/// other.
+/// What the probe said, in both forms.
 pub struct Answer {
     /// The exit code of both.
     pub code: i32,
@@ -91,6 +91,24 @@ impl Lab {
     /// When it is not in force.
     pub async fn apply(&self, posture: impl Into<Posture>) -> Result<()> {
         Ok(self.host.apply(&posture.into(), &self.network).await?)
+    }
+
+    /// Takes that posture away again, and proves it.
+    ///
+    /// # Errors
+    /// When it is still in force.
+    pub async fn lift(&self, posture: impl Into<Posture>) -> Result<()> {
+        Ok(self.host.lift(&posture.into(), &self.network).await?)
+    }
+
+    /// Runs a command of words in the host, without a shell.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub async fn run(&self, command: &str) -> Result<String> {
+        let mut words = command.split_whitespace();
+        let program = words.next().context("no command")?;
+        Ok(self.host.command(program).args(words).run().await?)
     }
 
     /// `openshell-probe check` with both ports required.
@@ -209,28 +227,59 @@ pub fn blames_no_firewall(text: &str) {
     }
 }
 
-/// `check` in both forms at once, by a command for the probe that may run as somebody or with some environment.
+/// `check` in both forms, by a command for the probe that may run as somebody or with some environment. The form for people
+/// is made of the report by `openshell-probe show`.
+///
+/// # Errors
+/// When the report cannot be read.
+pub async fn check_by<'host>(command: impl Fn() -> HostCommand<'host>, arguments: &[&str]) -> Result<Answer> {
+    let json = by(&command, arguments, "json").await?;
+    let mut show = Command::new(programs::probe()?);
+    let mut show =
+        show.args(["show", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    // A report is shorter than what a pipe holds, or it is read meanwhile: nothing is printed before its end.
+    show.stdin.take().context("no pipe")?.write_all(&json.stdout)?;
+    let shown = show.wait_with_output()?;
+    ensure!(shown.status.success(), "{}\nof\n{}", said(&shown), said(&json));
+    answer(&json, String::from_utf8(shown.stdout)?)
+}
+
+/// The same by two checks at once, one for each form, which also shows that they do not disturb each other.
 ///
 /// # Errors
 /// When the two forms disagree or the report cannot be read.
-pub async fn check_by<'host>(command: impl Fn() -> HostCommand<'host>, arguments: &[&str]) -> Result<Answer> {
-    let run = |format: &str| {
-        command().arg("check").args(arguments.iter().copied()).args(["--format", format]).output()
-    };
-    let (json, text) = tokio::try_join!(run("json"), run("text"))?;
-    let said = |output: &Output| {
-        let part = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        format!("{}\n{}", part(&output.stdout), part(&output.stderr))
-    };
-    let code = json.status.code().with_context(|| format!("the probe was killed: {}", said(&json)))?;
-    ensure!(text.status.code() == Some(code), "{}\nand\n{}", said(&json), said(&text));
-    let report: Report = serde_json::from_slice(&json.stdout).with_context(|| said(&json))?;
+pub async fn checks_by<'host>(
+    command: impl Fn() -> HostCommand<'host>,
+    arguments: &[&str],
+) -> Result<Answer> {
+    let (json, text) = tokio::try_join!(by(&command, arguments, "json"), by(&command, arguments, "text"))?;
+    ensure!(text.status.code() == json.status.code(), "{}\nand\n{}", said(&json), said(&text));
+    answer(&json, String::from_utf8(text.stdout)?)
+}
+
+async fn by<'host>(
+    command: &impl Fn() -> HostCommand<'host>,
+    arguments: &[&str],
+    format: &str,
+) -> Result<Output> {
+    let command = command().arg("check").args(arguments.iter().copied()).args(["--format", format]);
+    Ok(command.output().await?)
+}
+
+fn said(output: &Output) -> String {
+    let part = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    format!("{}\n{}", part(&output.stdout), part(&output.stderr))
+}
+
+fn answer(json: &Output, text: String) -> Result<Answer> {
+    let code = json.status.code().with_context(|| format!("the probe was killed: {}", said(json)))?;
+    let report: Report = serde_json::from_slice(&json.stdout).with_context(|| said(json))?;
     ensure!(
         i32::from(report.exit_code) == code,
         "exit code {code}, and the report says {}",
         report.exit_code
     );
-    Ok(Answer { code, report, text: String::from_utf8(text.stdout)? })
+    Ok(Answer { code, report, text })
 }
 
 impl Answer {

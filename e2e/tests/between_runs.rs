@@ -41,10 +41,6 @@ async fn recreate(host: &Host, network: &Network) -> Result<NetworkInfo> {
     Ok(engine.create_network(network).await?)
 }
 
-fn elsewhere() -> Network {
-    Network::openshell_docker().subnet("172.31.0.0/16", Ipv4Addr::new(172, 31, 0, 1))
-}
-
 #[tokio::test]
 async fn a_firewall_that_comes_and_goes_is_seen_each_time() -> Result<()> {
     let (host, program, first) = onboarded().await?;
@@ -82,12 +78,27 @@ async fn a_blocked_first_run_leaves_nothing_that_the_next_one_falls_over() -> Re
 #[tokio::test]
 async fn a_network_recreated_with_another_subnet_makes_a_wrong_bind(
     #[values(LifecyclePath::Reused, LifecyclePath::Adopted)] path: LifecyclePath,
-    #[values(false, true)] ufw: bool,
 ) -> Result<()> {
-    let (host, program, first) = onboarded().await?;
-    let setup = gateway_setup(&host, &program);
-    let old = network(&host).await?;
-    let new = recreate(&host, &elsewhere()).await?;
+    let (host, program, _) = onboarded().await?;
+    for (ufw, second) in [(false, 31), (true, 32)] {
+        recreated_elsewhere(&host, &program, path, ufw, second).await.with_context(|| format!("ufw: {ufw}"))?;
+    }
+    Ok(())
+}
+
+async fn recreated_elsewhere(
+    host: &Host,
+    program: &GatewayProgram,
+    path: LifecyclePath,
+    ufw: bool,
+    second: u8,
+) -> Result<()> {
+    let setup = gateway_setup(host, program);
+    let first = setup.records().pid().context("no gateway is recorded")?;
+    let old = network(host).await?;
+    let gateway = Ipv4Addr::new(172, second, 0, 1);
+    let elsewhere = Network::openshell_docker().subnet(format!("172.{second}.0.0/16"), gateway);
+    let new = recreate(host, &elsewhere).await?;
     if ufw {
         host.apply(&Ufw::brev().into(), &new).await?;
     }
@@ -98,7 +109,7 @@ async fn a_network_recreated_with_another_subnet_makes_a_wrong_bind(
         };
         assert_eq!((was.id, was.gateway, is.id, is.gateway), (old.id, old.gateway, new.id, new.gateway));
     } else {
-        forget_records(&host).await?;
+        forget_records(host).await?;
     }
     let stop = stopped(setup.ensure_gateway().await, Cause::WrongBind)?;
     assert_eq!((stop.path, stop.code), (path, 1));
@@ -107,8 +118,8 @@ async fn a_network_recreated_with_another_subnet_makes_a_wrong_bind(
     assert!(stop.report.targets[0].remedy.is_none());
 
     // What the hint says: restart it.
-    host.command("kill").arg(first.pid.to_string()).run().await?;
-    until_ended(&setup, first.pid).await;
+    host.command("kill").arg(first.to_string()).run().await?;
+    until_ended(&setup, first).await;
     if ufw {
         host.command("ufw").arg("disable").run().await?;
     }
@@ -147,26 +158,32 @@ async fn a_network_recreated_with_the_same_subnet_is_another_network_and_still_s
 #[tokio::test]
 async fn a_network_that_is_gone_stops_where_a_gateway_was_running(
     #[values(LifecyclePath::Reused, LifecyclePath::Adopted)] path: LifecyclePath,
-    #[values(false, true)] ufw: bool,
 ) -> Result<()> {
-    let (host, program, _) = onboarded().await?;
+    let (host, program, first) = onboarded().await?;
     let setup = gateway_setup(&host, &program);
-    if ufw {
-        host.apply(&Ufw::brev().into(), &network(&host).await?).await?;
+    let was = network(&host).await?;
+    for posture in [Posture::Open, Ufw::brev().into()] {
+        host.apply(&posture, &network(&host).await?).await?;
+        host.engine()?.remove_network("openshell-docker").await?;
+        if path == LifecyclePath::Reused {
+            let decision = setup.reuse_gateway().await?;
+            assert!(matches!(decision, OuterReuse::Start(StartReason::NetworkAbsent)), "{decision:?}");
+        } else {
+            forget_records(&host).await?;
+        }
+        let error = setup.ensure_gateway().await.expect_err("there is no network");
+        let stop = error.stop().with_context(|| format!("it failed otherwise: {error}"))?;
+        assert_eq!((stop.path, stop.code), (path, 3));
+        assert_eq!(stop.report.targets[0].verdict, Verdict::NetworkNotFound);
+        assert!(stop.talk.starts_with("error: sandboxes cannot be created"), "{}", stop.talk);
+        blames_no_firewall(&stop.talk);
+        if posture == Posture::Open {
+            // The same again for the second row: a network at the address that the gateway serves, and records of it.
+            let again = Network::openshell_docker().subnet(was.cidr(), was.gateway);
+            host.engine()?.create_network(&again).await?;
+            assert_eq!(setup.ensure_gateway().await?.pid, first.pid);
+        }
     }
-    host.engine()?.remove_network("openshell-docker").await?;
-    if path == LifecyclePath::Reused {
-        let decision = setup.reuse_gateway().await?;
-        assert!(matches!(decision, OuterReuse::Start(StartReason::NetworkAbsent)), "{decision:?}");
-    } else {
-        forget_records(&host).await?;
-    }
-    let error = setup.ensure_gateway().await.expect_err("there is no network");
-    let stop = error.stop().with_context(|| format!("it failed otherwise: {error}"))?;
-    assert_eq!((stop.path, stop.code), (path, 3));
-    assert_eq!(stop.report.targets[0].verdict, Verdict::NetworkNotFound);
-    assert!(stop.talk.starts_with("error: sandboxes cannot be created"), "{}", stop.talk);
-    blames_no_firewall(&stop.talk);
     Ok(())
 }
 
@@ -175,22 +192,35 @@ async fn a_network_that_is_gone_stops_where_a_gateway_was_running(
 #[tokio::test]
 async fn a_gateway_that_is_killed_between_health_and_preflight_is_not_listening(
     #[values(LifecyclePath::Fresh, LifecyclePath::Reused, LifecyclePath::Adopted)] path: LifecyclePath,
-    #[values(false, true)] ufw: bool,
 ) -> Result<()> {
     let (host, program) = host_for_onboarding().await?;
-    let setup = gateway_setup(&host, &program);
-    let network = host.engine()?.create_network(&Network::openshell_docker()).await?;
-    if path != LifecyclePath::Fresh {
+    host.engine()?.create_network(&Network::openshell_docker()).await?;
+    for ufw in [false, true] {
+        killed_between(&host, &program, path, ufw).await.with_context(|| format!("ufw: {ufw}"))?;
+    }
+    Ok(())
+}
+
+async fn killed_between(host: &Host, program: &GatewayProgram, path: LifecyclePath, ufw: bool) -> Result<()> {
+    let setup = gateway_setup(host, program);
+    if path == LifecyclePath::Fresh {
+        // An earlier row's.
+        for pid in setup.processes() {
+            host.command("kill").arg(pid.to_string()).run().await?;
+            until_ended(&setup, pid).await;
+            forget_records(host).await?;
+        }
+    } else {
         setup.ensure_gateway().await?;
     }
     if path == LifecyclePath::Adopted {
-        forget_records(&host).await?;
+        forget_records(host).await?;
     }
     if ufw {
-        host.apply(&Ufw::brev().into(), &network).await?;
+        host.apply(&Ufw::brev().into(), &network(host).await?).await?;
     }
-    let killed = gateway_setup(&host, &program).on_step(|step| {
-        let (host, setup) = (&host, &setup);
+    let killed = gateway_setup(host, program).on_step(|step| {
+        let setup = &setup;
         async move {
             if step == LifecycleStep::Preflight {
                 for pid in setup.processes() {

@@ -76,47 +76,45 @@ async fn a_relay_without_rules_is_not_noticed() -> Result<()> {
     Ok(())
 }
 
-/// Each call that a check needs, disturbed in each way: the answer is in time, and about the engine.
+/// Each call that a check needs, disturbed in each way: the answer is in time, and about the engine. What hangs takes its
+/// time and has a host for each, all else comes one after another.
 #[rstest]
-#[case::import_refused(
-    "POST",
-    "/images/load",
-    Interference::fail("no space left on device"),
-    Cause::ImageUnavailable
-)]
-#[case::import_cut("POST", "/images/load", Interference::Cut, Cause::DaemonUnreachable)]
-#[case::import_hangs("POST", "/images/load", Interference::Hang, Cause::DaemonUnreachable)]
-#[case::create_refused("POST", "/containers/create", Interference::fail("no"), Cause::EngineError)]
-#[case::start_refused(
-    "POST",
-    "/containers/*/start",
-    Interference::fail(
-        "failed to add the host (veth1) <=> sandbox (veth2) pair interfaces: operation not supported"
+#[case::refused(vec![
+    ("POST", "/images/load", Interference::fail("no space left on device"), Cause::ImageUnavailable),
+    ("POST", "/images/load", Interference::Cut, Cause::DaemonUnreachable),
+    ("POST", "/containers/create", Interference::fail("no"), Cause::EngineError),
+    (
+        "POST",
+        "/containers/*/start",
+        Interference::fail(
+            "failed to add the host (veth1) <=> sandbox (veth2) pair interfaces: operation not supported"
+        ),
+        Cause::EngineError,
     ),
-    Cause::EngineError
-)]
-#[case::start_hangs("POST", "/containers/*/start", Interference::Hang, Cause::ProbeTimeout)]
-#[case::network_refused("GET", "/networks/*", Interference::fail("no"), Cause::EngineError)]
-#[case::no_gateway("GET", "/networks/*", Interference::ipam(&[("172.18.0.0/16", None)]), Cause::NoIpv4Gateway)]
-#[case::only_v6("GET", "/networks/*", Interference::ipam(&[("fd00::/64", Some("fd00::1"))]), Cause::NoIpv4Gateway)]
-#[case::invalid_gateway("GET", "/networks/*", Interference::ipam(&[("172.18.0.0/16", Some("172.18.0.1/16"))]), Cause::InvalidGateway)]
+    ("GET", "/networks/*", Interference::fail("no"), Cause::EngineError),
+    ("GET", "/networks/*", Interference::ipam(&[("172.18.0.0/16", None)]), Cause::NoIpv4Gateway),
+    ("GET", "/networks/*", Interference::ipam(&[("fd00::/64", Some("fd00::1"))]), Cause::NoIpv4Gateway),
+    ("GET", "/networks/*", Interference::ipam(&[("172.18.0.0/16", Some("172.18.0.1/16"))]), Cause::InvalidGateway),
+])]
+#[case::import_hangs(vec![("POST", "/images/load", Interference::Hang, Cause::DaemonUnreachable)])]
+#[case::start_hangs(vec![("POST", "/containers/*/start", Interference::Hang, Cause::ProbeTimeout)])]
 #[tokio::test]
 async fn trouble_with_the_engine(
-    #[case] method: &str,
-    #[case] path: &str,
-    #[case] interference: Interference,
-    #[case] cause: Cause,
+    #[case] troubles: Vec<(&'static str, &'static str, Interference, Cause)>,
 ) -> Result<()> {
     let lab = Lab::start().await?;
     lab.apply(Ufw::brev()).await?;
-    let intercept = Intercept::builder().when(method, path, interference).start(&lab.host)?;
-    let began = Instant::now();
-    let answer = lab.check_with(&ONE).await?;
-    answer.all_are(Verdict::ProbeUnavailable, Some(cause));
-    assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
-    answer.blames_no_firewall();
-    // That it was disturbed at all.
-    tokio::time::timeout(Duration::from_secs(1), intercept.called(method, path)).await?;
+    for (method, path, interference, cause) in troubles {
+        let intercept = Intercept::builder().when(method, path, interference).start(&lab.host)?;
+        let began = Instant::now();
+        let answer = lab.check_with(&ONE).await?;
+        answer.all_are(Verdict::ProbeUnavailable, Some(cause));
+        assert!(began.elapsed() < Duration::from_secs(25), "{method} {path}: {:?}", began.elapsed());
+        answer.blames_no_firewall();
+        // That it was disturbed at all.
+        let called = tokio::time::timeout(Duration::from_secs(1), intercept.called(method, path)).await;
+        called.with_context(|| format!("{method} {path} was not called"))?;
+    }
     Ok(())
 }
 

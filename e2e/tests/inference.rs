@@ -6,7 +6,6 @@ use e2e::lab::{GATEWAY, PROXY, blames_no_firewall, gateway_setup, host_for_onboa
 use harness::service::inference::Progress;
 use harness::{Host, NetworkInfo, Posture, Ufw};
 use probe::{Cause, Decision, LifecyclePath, Verdict};
-use rstest::rstest;
 
 const ROUTE: &str = "http://host.openshell.internal:11435/v1";
 
@@ -18,29 +17,29 @@ async fn onboarded() -> Result<(Host, NetworkInfo)> {
     Ok((host, network))
 }
 
-#[rstest]
+/// One host, to which the firewalls come one after another, and the command that opens the last one.
 #[tokio::test]
-async fn a_route_is_committed_only_when_sandboxes_reach_the_proxy(
-    #[values(
-        Firewall::Open,
-        Firewall::RuleOf3472,
-        Firewall::PolicyDrop,
-        Firewall::UfwDefaultDeny,
-        Firewall::UfwWithRemedy
-    )]
-    firewall: Firewall,
-) -> Result<()> {
+async fn a_route_is_committed_only_when_sandboxes_reach_the_proxy() -> Result<()> {
     let (host, network) = onboarded().await?;
-    // The gateway was opened when it was onboarded: 11435 is the next one to fail (#3340).
-    firewall.apply(&host, &network, PROXY, &[GATEWAY]).await?;
-    let inference = inference_setup(&host);
-    if firewall == Firewall::Open {
-        let committed = inference.run().await?;
-        assert_eq!((committed.route.base_url.as_str(), committed.skipped), (ROUTE, None));
-        assert_eq!(inference.committed(), Some(committed.route));
-        assert_eq!(inference.progress(), Some(Progress::Complete));
-        return Ok(host.shutdown().await?);
+    for firewall in [Firewall::RuleOf3472, Firewall::PolicyDrop, Firewall::UfwWithRemedy] {
+        // The gateway was opened when it was onboarded: 11435 is the next one to fail (#3340).
+        firewall.apply(&host, &network, PROXY, &[GATEWAY]).await?;
+        let remedy = stopped(&host).await.with_context(|| format!("under {firewall:?}"))?;
+        if firewall == Firewall::UfwWithRemedy {
+            host.command(&remedy[0]).args(&remedy[1..]).run().await?;
+            assert_eq!(inference_setup(&host).run().await?.route.base_url, ROUTE);
+            assert_eq!(inference_setup(&host).progress(), Some(Progress::Complete));
+        } else {
+            firewall.lift(&host, &network, PROXY).await?;
+        }
     }
+    host.shutdown().await?;
+    Ok(())
+}
+
+/// A run stops, and so does the next one; nothing is committed. Returns the command that opens the path.
+async fn stopped(host: &Host) -> Result<Vec<String>> {
+    let inference = inference_setup(host);
     let error = inference.run().await.expect_err("it is blocked");
     let stop = error.stop().with_context(|| format!("it failed otherwise: {error}"))?;
     assert_eq!((stop.path, stop.code), (LifecyclePath::Inference, 1));
@@ -53,27 +52,26 @@ async fn a_route_is_committed_only_when_sandboxes_reach_the_proxy(
     assert_eq!(inference.proxy(), None, "what the run started is ended");
 
     // A second run and a resume come to the same point and find the same.
-    let again = inference_setup(&host).run().await.expect_err("it is still blocked");
+    let again = inference_setup(host).run().await.expect_err("it is still blocked");
     let again = again.stop().with_context(|| format!("it fails for another reason: {again}"))?;
     assert_eq!(again.report.targets[0].cause, Some(Cause::Dropped));
     assert_eq!(inference.committed(), None);
-    if firewall == Firewall::UfwWithRemedy {
-        let remedy = &target.remedy.as_ref().context("there is no remedy")?.argv;
-        assert!(stop.talk.contains(&format!("hint: {}", remedy.join(" "))), "{}", stop.talk);
-        host.command(&remedy[0]).args(&remedy[1..]).run().await?;
-        assert_eq!(inference_setup(&host).run().await?.route.base_url, ROUTE);
-        assert_eq!(inference.progress(), Some(Progress::Complete));
-    }
-    host.shutdown().await?;
-    Ok(())
+    let remedy = &target.remedy.as_ref().context("there is no remedy")?.argv;
+    assert!(stop.talk.contains(&format!("hint: {}", remedy.join(" "))), "{}", stop.talk);
+    Ok(remedy.clone())
 }
 
-/// What was committed once is checked again, and a later stop does not undo it.
+/// With no firewall it is committed; what was committed once is checked again, and a later stop does not undo it.
 #[tokio::test]
 async fn a_committed_route_is_checked_again() -> Result<()> {
     let (host, network) = onboarded().await?;
+    host.apply(&Posture::Open, &network).await?;
     let inference = inference_setup(&host);
-    let route = inference.run().await?.route;
+    let committed = inference.run().await?;
+    assert_eq!((committed.route.base_url.as_str(), committed.skipped), (ROUTE, None));
+    assert_eq!(inference.committed(), Some(committed.route.clone()));
+    assert_eq!(inference.progress(), Some(Progress::Complete));
+    let route = committed.route;
     let proxy = inference.proxy().context("the proxy is not recorded")?;
     assert_eq!(inference.run().await?.preflight.report.targets[0].verdict, Verdict::Ok);
     assert_eq!(inference.proxy(), Some(proxy), "it is the same proxy");
@@ -98,14 +96,11 @@ async fn another_program_on_the_proxys_port_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// A firewall in force makes no difference: on WSL nothing is dialled, and the answer says so.
-#[rstest]
+/// Not even a firewall in force makes a difference: on WSL nothing is dialled, and the answer says so.
 #[tokio::test]
-async fn on_wsl_nothing_is_checked_and_the_reason_is_said(#[values(false, true)] ufw: bool) -> Result<()> {
+async fn on_wsl_nothing_is_checked_and_the_reason_is_said() -> Result<()> {
     let (host, network) = onboarded().await?;
-    if ufw {
-        host.apply(&Ufw::brev().into(), &network).await?;
-    }
+    host.apply(&Ufw::brev().into(), &network).await?;
     let version = "Linux version 5.15.153.1-microsoft-standard-WSL2 (root@builder) #1 SMP";
     std::fs::write(host.path("/tmp/version"), version)?;
     host.command("mount").args(["--bind", "/tmp/version", "/proc/version"]).run().await?;

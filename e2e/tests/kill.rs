@@ -126,7 +126,7 @@ fn nothing_is_left_of_a_boot_killed_at(
 /// Enough to see a leak that a change brought; what is rare is for the many moments of the long profile.
 #[test]
 fn nothing_is_left_of_boots_killed_at_random_moments() {
-    kill_at_random_moments(1, 40);
+    kill_at_random_moments(1, 20);
 }
 
 #[rstest]

@@ -1,17 +1,18 @@
-//! Every way to a running gateway, under every firewall: the preflight runs at its end, before anything is called healthy.
+//! Every way to a running gateway, under every firewall: the preflight runs at its end, before anything is called healthy. A
+//! way has one host, to which the firewalls come one after another.
 //!
 //! The ways are told apart by what they leave behind. Fresh: a new process and new records. Reused: the same process and
 //! untouched records. Adopted: the same process, and records that were not there. Managed: a new process of the manager's and
 //! no records. Outer reuse: nothing is written or started at all.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use e2e::firewall::Firewall;
 use e2e::lab::{GATEWAY, forget_records, gateway_setup, host_for_onboarding};
 use harness::service::ServiceManager;
 use harness::service::gateway::{GatewayError, GatewayProgram, GatewaySetup, OuterReuse};
-use harness::{Host, Network, NetworkInfo};
+use harness::{Host, NetworkInfo};
 use probe::{Cause, LifecyclePath, Verdict};
 use rstest::rstest;
 
@@ -26,14 +27,6 @@ async fn the_gateway_is_healthy_only_when_sandboxes_reach_it(
         LifecyclePath::OuterReuse
     )]
     path: LifecyclePath,
-    #[values(
-        Firewall::Open,
-        Firewall::RuleOf3472,
-        Firewall::PolicyDrop,
-        Firewall::UfwDefaultDeny,
-        Firewall::UfwWithRemedy
-    )]
-    firewall: Firewall,
 ) -> Result<()> {
     let (host, program) = host_for_onboarding().await?;
     let manager = match path {
@@ -41,22 +34,8 @@ async fn the_gateway_is_healthy_only_when_sandboxes_reach_it(
         _ => None,
     };
     let run = Run { host: &host, program: &program, path, manager: manager.as_ref() };
-    run.arrange(firewall).await?;
-
-    let before = run.look().await?;
-    let ended = run.onboard().await;
-    let after = run.look().await?;
-    match firewall {
-        Firewall::Open => run.expect_healthy(&ended, &before, &after),
-        _ => {
-            let remedy = run.expect_stopped(&ended, firewall, &before, &after).await?;
-            if firewall == Firewall::UfwWithRemedy {
-                host.command(&remedy[0]).args(&remedy[1..]).run().await?;
-                let before = run.look().await?;
-                let ended = run.onboard().await;
-                run.expect_healthy(&ended, &before, &run.look().await?);
-            }
-        }
+    for firewall in Firewall::ALL {
+        run.under(firewall).await.with_context(|| format!("under {firewall:?}"))?;
     }
     host.shutdown().await?;
     Ok(())
@@ -76,8 +55,8 @@ async fn the_paths_are_the_same_on_the_engine_of_the_machine_itself() -> Result<
         .start()
         .await?;
     let name = "the_gateway_is_healthy_only_when_sandboxes_reach_it";
-    let fresh = format!("{name}::path_1_LifecyclePath__Fresh::firewall_5_Firewall__UfwWithRemedy");
-    let adopted = format!("{name}::path_3_LifecyclePath__Adopted::firewall_1_Firewall__Open");
+    let fresh = format!("{name}::path_1_LifecyclePath__Fresh");
+    let adopted = format!("{name}::path_3_LifecyclePath__Adopted");
     let said = outer
         .command("lifecycle")
         .args(["--exact", &fresh, &adopted])
@@ -113,6 +92,26 @@ struct Seen {
 type Ended = Result<(LifecyclePath, i32), GatewayError>;
 
 impl Run<'_> {
+    /// One firewall's row, from a host without one to the same again.
+    async fn under(&self, firewall: Firewall) -> Result<()> {
+        self.arrange(firewall).await?;
+        let before = self.look().await?;
+        let ended = self.onboard().await;
+        let after = self.look().await?;
+        if firewall == Firewall::Open {
+            self.expect_healthy(&ended, &before, &after);
+        } else {
+            let remedy = self.expect_stopped(&ended, firewall, &before, &after).await?;
+            if firewall == Firewall::UfwWithRemedy {
+                self.host.command(&remedy[0]).args(&remedy[1..]).run().await?;
+                let before = self.look().await?;
+                let ended = self.onboard().await;
+                self.expect_healthy(&ended, &before, &self.look().await?);
+            }
+        }
+        firewall.lift(self.host, &self.network().await?, GATEWAY).await
+    }
+
     fn setup(&self) -> GatewaySetup<'_> {
         let setup = gateway_setup(self.host, self.program);
         match self.manager {
@@ -126,9 +125,7 @@ impl Run<'_> {
         match self.path {
             // Nothing was there before: with no firewall the gateway also makes the network.
             LifecyclePath::Fresh if firewall == Firewall::Open => return Ok(()),
-            LifecyclePath::Fresh => {
-                self.host.engine()?.create_network(&Network::openshell_docker()).await?;
-            }
+            LifecyclePath::Fresh => self.end_what_runs().await?,
             LifecyclePath::Adopted => {
                 self.setup().ensure_gateway().await?;
                 forget_records(self.host).await?;
@@ -139,6 +136,18 @@ impl Run<'_> {
         }
         let network = self.network().await?;
         firewall.apply(self.host, &network, GATEWAY, &[]).await
+    }
+
+    /// A healthy gateway of an earlier row.
+    async fn end_what_runs(&self) -> Result<()> {
+        let setup = self.setup();
+        let Some(pid) = setup.records().pid() else { return Ok(()) };
+        self.host.command("kill").arg(pid.to_string()).run().await?;
+        let mut tick = tokio::time::interval(Duration::from_millis(5));
+        while !setup.processes().is_empty() {
+            tick.tick().await;
+        }
+        forget_records(self.host).await
     }
 
     async fn network(&self) -> Result<NetworkInfo> {

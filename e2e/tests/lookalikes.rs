@@ -77,21 +77,20 @@ async fn a_gateway_on_loopback_only_is_a_wrong_bind() -> Result<()> {
 
 /// The network is recreated with another subnet while the gateway runs: its address is frozen at its start. With a
 /// firewall in force as well, the bind is still what is wrong.
-#[rstest]
 #[tokio::test]
-async fn a_gateway_on_the_old_address_of_a_recreated_network_is_a_wrong_bind(
-    #[values(Posture::Open, Ufw::brev().into())] posture: Posture,
-) -> Result<()> {
+async fn a_gateway_on_the_old_address_of_a_recreated_network_is_a_wrong_bind() -> Result<()> {
     let lab = Lab::without_services().await?;
     // The old address stays on the host, as it does when another network takes it over.
     let old = Network::openshell_docker().name("old").subnet("172.30.0.0/16", Ipv4Addr::new(172, 30, 0, 1));
     let old = lab.host.engine()?.create_network(&old).await?;
     let _gateway = Gateway::on(old.gateway).start(&lab.host).await?;
-    lab.apply(posture).await?;
-    let answer = lab.check_with(&["--port", "8080=gateway"]).await?;
-    assert_eq!(answer.of(GATEWAY), (Verdict::TcpFailed, Some(Cause::WrongBind)), "{}", answer.text);
-    assert!(answer.target(GATEWAY).summary.contains("172.30.0.1"), "{}", answer.text);
-    answer.blames_no_firewall();
+    for posture in [Posture::Open, Ufw::brev().into()] {
+        lab.apply(posture).await?;
+        let answer = lab.check_with(&["--port", "8080=gateway"]).await?;
+        assert_eq!(answer.of(GATEWAY), (Verdict::TcpFailed, Some(Cause::WrongBind)), "{}", answer.text);
+        assert!(answer.target(GATEWAY).summary.contains("172.30.0.1"), "{}", answer.text);
+        answer.blames_no_firewall();
+    }
     Ok(())
 }
 
@@ -111,18 +110,17 @@ async fn a_gateway_that_outlives_its_network_is_a_wrong_bind() -> Result<()> {
     Ok(())
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_missing_network_is_network_not_found(#[values(false, true)] ufw: bool) -> Result<()> {
+async fn a_missing_network_is_network_not_found() -> Result<()> {
     let lab = Lab::start().await?;
-    if ufw {
-        lab.apply(Ufw::brev()).await?;
+    for posture in [Posture::Open, Ufw::brev().into()] {
+        lab.apply(posture).await?;
+        let arguments = [&BOTH[..], &["--network", "openshell-missing"]].concat();
+        let answer = lab.check_with(&arguments).await?;
+        answer.all_are(Verdict::NetworkNotFound, None);
+        assert_eq!(answer.code, 3);
+        answer.blames_no_firewall();
     }
-    let arguments = [&BOTH[..], &["--network", "openshell-missing"]].concat();
-    let answer = lab.check_with(&arguments).await?;
-    answer.all_are(Verdict::NetworkNotFound, None);
-    assert_eq!(answer.code, 3);
-    answer.blames_no_firewall();
     Ok(())
 }
 
@@ -158,42 +156,43 @@ async fn signal(lab: &Lab, signal: Signal) -> Result<()> {
 }
 
 /// A name that the container is not given. Nobody answers for it: a host has no resolver.
-#[rstest]
 #[tokio::test]
-async fn an_alias_that_is_not_injected_is_a_matter_of_names(#[values(false, true)] ufw: bool) -> Result<()> {
+async fn an_alias_that_is_not_injected_is_a_matter_of_names() -> Result<()> {
     let lab = Lab::start().await?;
-    if ufw {
-        lab.apply(Ufw::brev()).await?;
+    for posture in [Posture::Open, Ufw::brev().into()] {
+        lab.apply(posture).await?;
+        let arguments = [&BOTH[..], &["--alias", "not-injected.openshell.internal"]].concat();
+        let answer = lab.check_with(&arguments).await?;
+        answer.all_are(Verdict::ProbeUnavailable, Some(Cause::NameResolution));
+        assert_eq!(answer.code, 3);
+        answer.blames_no_firewall();
     }
-    let arguments = [&BOTH[..], &["--alias", "not-injected.openshell.internal"]].concat();
-    let answer = lab.check_with(&arguments).await?;
-    answer.all_are(Verdict::ProbeUnavailable, Some(Cause::NameResolution));
-    assert_eq!(answer.code, 3);
-    answer.blames_no_firewall();
     Ok(())
 }
 
-/// What the gateway speaks makes no difference to whether it is reached.
+/// What the gateway speaks makes no difference to whether it is reached. The gateways have one host, one after another.
 #[rstest]
 #[tokio::test]
-async fn a_gateway_that_speaks(
-    #[values(GatewayMode::Plain, GatewayMode::Tls, GatewayMode::MutualTls)] mode: GatewayMode,
-    #[values(false, true)] restricted_bridge: bool,
-    #[values(false, true)] blocked: bool,
-) -> Result<()> {
+async fn a_gateway_that_speaks(#[values(false, true)] blocked: bool) -> Result<()> {
     let lab = Lab::without_services().await?;
-    let gateway = Gateway::on(lab.network.gateway).mode(mode);
-    let gateway = if restricted_bridge { gateway.restricted_bridge() } else { gateway };
-    let _gateway = gateway.start(&lab.host).await?;
     if blocked {
         lab.apply(Posture::drop_port(GATEWAY)).await?;
     }
-    let answer = lab.check_with(&["--port", "8080=gateway"]).await?;
-    if blocked {
-        assert_eq!(answer.of(GATEWAY), (Verdict::TcpFailed, Some(Cause::Dropped)), "{}", answer.text);
-    } else {
-        assert_eq!(answer.of(GATEWAY), (Verdict::Ok, None), "{}", answer.text);
-        answer.blames_no_firewall();
+    for mode in [GatewayMode::Plain, GatewayMode::Tls, GatewayMode::MutualTls] {
+        for restricted_bridge in [false, true] {
+            let gateway = Gateway::on(lab.network.gateway).mode(mode);
+            let gateway = if restricted_bridge { gateway.restricted_bridge() } else { gateway };
+            let gateway = gateway.start(&lab.host).await?;
+            let answer = lab.check_with(&["--port", "8080=gateway"]).await?;
+            if blocked {
+                let dropped = (Verdict::TcpFailed, Some(Cause::Dropped));
+                assert_eq!(answer.of(GATEWAY), dropped, "{mode:?}: {}", answer.text);
+            } else {
+                assert_eq!(answer.of(GATEWAY), (Verdict::Ok, None), "{mode:?}: {}", answer.text);
+                answer.blames_no_firewall();
+            }
+            gateway.stop().await?;
+        }
     }
     Ok(())
 }
@@ -227,24 +226,23 @@ async fn a_member_of_the_engines_group_gets_the_commands_with_sudo() -> Result<(
     Ok(())
 }
 
-#[rstest]
 #[tokio::test]
-async fn a_rejecting_rule_is_told_from_a_port_that_is_closed(
-    #[values("tcp-reset", "icmp-port-unreachable", "icmp-host-prohibited", "icmp-admin-prohibited")]
-    with: &str,
-) -> Result<()> {
+async fn a_rejecting_rule_is_told_from_a_port_that_is_closed() -> Result<()> {
     let lab = Lab::start().await?;
     let bridge = lab.network.bridge.as_str();
-    let rule =
-        ["-I", "INPUT", "-i", bridge, "-p", "tcp", "--dport", "8080", "-j", "REJECT", "--reject-with", with];
-    lab.host.command("iptables").args(rule).run().await?;
-    let answer = lab.check().await?;
-    assert_eq!(answer.of(GATEWAY), (Verdict::TcpFailed, Some(Cause::Rejected)), "{}", answer.text);
-    assert_eq!(answer.of(PROXY), (Verdict::Ok, None), "{}", answer.text);
-    let argv = answer.remedy(GATEWAY);
-    lab.host.command(&argv[0]).args(&argv[1..]).run().await?;
-    let answer = lab.check().await?;
-    assert_eq!(answer.of(GATEWAY), (Verdict::Ok, None), "{}", answer.text);
+    for with in ["tcp-reset", "icmp-port-unreachable", "icmp-host-prohibited", "icmp-admin-prohibited"] {
+        let rule = format!("INPUT -i {bridge} -p tcp --dport 8080 -j REJECT --reject-with {with}");
+        lab.run(&format!("iptables -I {rule}")).await?;
+        let answer = lab.check().await?;
+        assert_eq!(answer.of(GATEWAY), (Verdict::TcpFailed, Some(Cause::Rejected)), "{with}: {}", answer.text);
+        assert_eq!(answer.of(PROXY), (Verdict::Ok, None), "{with}: {}", answer.text);
+        let remedy = answer.remedy(GATEWAY).join(" ");
+        lab.run(&remedy).await?;
+        let answer = lab.check().await?;
+        assert_eq!(answer.of(GATEWAY), (Verdict::Ok, None), "{with}: {}", answer.text);
+        lab.run(&remedy.replace(" -I ", " -D ")).await?;
+        lab.run(&format!("iptables -D {rule}")).await?;
+    }
     Ok(())
 }
 
@@ -276,13 +274,9 @@ async fn a_time_out_that_is_too_short_accuses_nobody() -> Result<()> {
 
 /// The engine is another host's, reached over TCP. Here, a network of the same name has the same address, and somebody
 /// answers at it: nothing that is seen here says anything about the engine's host.
-#[rstest]
 #[tokio::test]
-async fn an_engine_elsewhere_is_not_judged_by_what_is_here(#[values(false, true)] ufw: bool) -> Result<()> {
+async fn an_engine_elsewhere_is_not_judged_by_what_is_here() -> Result<()> {
     let there = Lab::without_services().await?;
-    if ufw {
-        there.apply(Ufw::brev()).await?;
-    }
     let here = host_with_probe().await?;
     let network = here.engine()?.create_network(&Network::openshell_docker()).await?;
     assert_eq!(network.gateway, there.network.gateway, "the address is the same");
@@ -291,8 +285,11 @@ async fn an_engine_elsewhere_is_not_judged_by_what_is_here(#[values(false, true)
 
     let _forwarder = engine_over_tcp(&there.host, &here)?;
     let command = || here.command(PROBE).env("DOCKER_HOST", ENGINE_OVER_TCP);
-    let answer = check_by(command, &[&BOTH[..], &["--host", ENGINE_OVER_TCP]].concat()).await?;
-    answer.all_are(Verdict::TcpFailed, Some(Cause::UnknownFromHere));
-    answer.blames_no_firewall();
+    for posture in [Posture::Open, Ufw::brev().into()] {
+        there.apply(posture).await?;
+        let answer = check_by(command, &[&BOTH[..], &["--host", ENGINE_OVER_TCP]].concat()).await?;
+        answer.all_are(Verdict::TcpFailed, Some(Cause::UnknownFromHere));
+        answer.blames_no_firewall();
+    }
     Ok(())
 }

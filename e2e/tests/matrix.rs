@@ -1,26 +1,22 @@
-//! The core matrix: both ports, five postures, one port affected or both.
+//! The core matrix: five firewalls, each against one of the two ports, against the other, and against both. A firewall has one
+//! host, on which the rows come one after another.
 
 use anyhow::Result;
 use e2e::firewall::Firewall;
-use e2e::lab::{Answer, GATEWAY, Lab, PROXY};
+use e2e::lab::{Answer, GATEWAY, Lab, PROBE, PROXY, checks_by};
 use harness::{Posture, Ufw};
 use probe::{Cause, Verdict};
 use rstest::rstest;
 
-/// Which ports the firewall affects: the case's own, or both.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Affected {
-    OnePort,
-    BothPorts,
-}
-
 const OK: (Verdict, Option<Cause>) = (Verdict::Ok, None);
 const DROPPED: (Verdict, Option<Cause>) = (Verdict::TcpFailed, Some(Cause::Dropped));
+
+/// The affected ports of the rows.
+const ROWS: [&[u16]; 3] = [&[GATEWAY], &[PROXY], &[GATEWAY, PROXY]];
 
 #[rstest]
 #[tokio::test]
 async fn the_verdict_of(
-    #[values(GATEWAY, PROXY)] port: u16,
     #[values(
         Firewall::Open,
         Firewall::RuleOf3472,
@@ -29,78 +25,114 @@ async fn the_verdict_of(
         Firewall::UfwWithRemedy
     )]
     firewall: Firewall,
-    #[values(Affected::OnePort, Affected::BothPorts)] affected: Affected,
 ) -> Result<()> {
     let lab = Lab::given().await?;
-    let other = if port == GATEWAY { PROXY } else { GATEWAY };
     match firewall {
-        Firewall::Open => {
-            lab.apply(Posture::Open).await?;
-            let answer = match affected {
-                Affected::OnePort => lab.check_with(&["--port", &port.to_string()]).await?,
-                Affected::BothPorts => lab.check().await?,
-            };
-            assert_eq!(answer.of(port), OK, "{}", answer.text);
-            assert_eq!(answer.code, 0);
-            answer.blames_no_firewall();
-        }
+        Firewall::Open => open(&lab).await?,
         Firewall::RuleOf3472 => {
-            let ports = if affected == Affected::BothPorts { vec![port, other] } else { vec![port] };
-            lab.apply(Posture::DropPorts(ports)).await?;
-            expect(&lab.check().await?, &lab, affected, port, other, "iptables");
+            for affected in ROWS {
+                let posture = Posture::DropPorts(affected.to_vec());
+                lab.apply(posture.clone()).await?;
+                expect(&lab.check().await?, &lab, affected, "iptables");
+                lab.lift(posture).await?;
+            }
         }
         Firewall::PolicyDrop => {
             lab.apply(Posture::InputPolicyDrop).await?;
-            if affected == Affected::OnePort {
-                let port = other.to_string();
-                let rule = ["-A", "INPUT", "-p", "tcp", "--dport", &port, "-j", "ACCEPT"];
-                lab.host.command("iptables").args(rule).run().await?;
+            for affected in ROWS {
+                let others = others(affected).map(|port| port.to_string());
+                let rules: Vec<_> =
+                    others.map(|port| format!("INPUT -p tcp --dport {port} -j ACCEPT")).collect();
+                for rule in &rules {
+                    lab.run(&format!("iptables -A {rule}")).await?;
+                }
+                expect(&lab.check().await?, &lab, affected, "iptables");
+                for rule in &rules {
+                    lab.run(&format!("iptables -D {rule}")).await?;
+                }
             }
-            expect(&lab.check().await?, &lab, affected, port, other, "iptables");
         }
         Firewall::UfwDefaultDeny => {
-            let ufw = Ufw::brev();
-            let ufw = if affected == Affected::OnePort { ufw.allow(&format!("{other}/tcp")) } else { ufw };
-            lab.apply(ufw).await?;
-            expect(&lab.check().await?, &lab, affected, port, other, "ufw");
+            lab.apply(Ufw::brev()).await?;
+            for affected in ROWS {
+                for port in others(affected) {
+                    lab.run(&format!("ufw allow {port}/tcp")).await?;
+                }
+                expect(&lab.check().await?, &lab, affected, "ufw");
+                for port in others(affected) {
+                    lab.run(&format!("ufw delete allow {port}/tcp")).await?;
+                }
+            }
         }
         Firewall::UfwWithRemedy => {
             lab.apply(Ufw::brev()).await?;
-            let answer = lab.check().await?;
-            expect(&answer, &lab, Affected::BothPorts, port, other, "ufw");
-            let repaired = if affected == Affected::BothPorts { vec![port, other] } else { vec![port] };
-            for port in &repaired {
-                let argv = answer.remedy(*port);
-                lab.host.command(&argv[0]).args(&argv[1..]).run().await?;
-            }
-            let answer = lab.check().await?;
-            assert_eq!(answer.of(port), OK, "{}", answer.text);
+            let both = ["--port", "8080=gateway", "--port", "11435=ollama-proxy"];
+            let blocked = checks_by(|| lab.host.command(PROBE), &both).await?;
+            expect(&blocked, &lab, &[GATEWAY, PROXY], "ufw");
             // One command opens one port and no other.
-            let (of_other, code) = if affected == Affected::BothPorts { (OK, 0) } else { (DROPPED, 1) };
-            assert_eq!(answer.of(other), of_other, "{}", answer.text);
-            assert_eq!(answer.code, code);
+            for repaired in ROWS {
+                for port in repaired {
+                    lab.run(&blocked.remedy(*port).join(" ")).await?;
+                }
+                let answer = lab.check().await?;
+                for port in [GATEWAY, PROXY] {
+                    let is = if repaired.contains(&port) { OK } else { DROPPED };
+                    assert_eq!(answer.of(port), is, "{repaired:?}: {}", answer.text);
+                }
+                assert_eq!(answer.code, i32::from(repaired.len() < 2));
+                for port in repaired {
+                    let rule = blocked.remedy(*port)[1..].join(" ");
+                    lab.run(&format!("ufw delete {rule}")).await?;
+                }
+            }
         }
     }
     lab.host.shutdown().await?;
     Ok(())
 }
 
-/// The port is dropped, the other one as far as it is affected, and the advice is the tool's own command.
-fn expect(answer: &Answer, lab: &Lab, affected: Affected, port: u16, other: u16, tool: &str) {
-    assert_eq!(answer.of(port), DROPPED, "{}", answer.text);
-    let of_other = if affected == Affected::BothPorts { DROPPED } else { OK };
-    assert_eq!(answer.of(other), of_other, "{}", answer.text);
-    assert_eq!(answer.code, 1);
+async fn open(lab: &Lab) -> Result<()> {
+    lab.apply(Posture::Open).await?;
+    for ports in ROWS {
+        let answer = match ports {
+            [port] => lab.check_with(&["--port", &port.to_string()]).await?,
+            // Also the two forms, by two checks at once.
+            _ => {
+                let both = ["--port", "8080=gateway", "--port", "11435=ollama-proxy"];
+                checks_by(|| lab.host.command(PROBE), &both).await?
+            }
+        };
+        for port in ports {
+            assert_eq!(answer.of(*port), OK, "{}", answer.text);
+        }
+        assert_eq!(answer.code, 0);
+        answer.blames_no_firewall();
+    }
+    Ok(())
+}
+
+/// The port that is not affected, if there is one.
+fn others(affected: &[u16]) -> impl Iterator<Item = u16> {
+    [GATEWAY, PROXY].into_iter().filter(move |port| !affected.contains(port))
+}
+
+/// The affected ports are dropped and no other, and the advice is the tool's own command.
+fn expect(answer: &Answer, lab: &Lab, affected: &[u16], tool: &str) {
     let (subnet, gateway) = (lab.network.cidr(), lab.network.gateway);
-    let command = match tool {
-        "ufw" => format!("ufw allow from {subnet} to {gateway} port {port} proto tcp"),
-        _ => format!("iptables -I INPUT -s {subnet} -d {gateway} -p tcp --dport {port} -j ACCEPT"),
-    };
-    assert_eq!(answer.remedy(port).join(" "), command);
-    let address = format!("{gateway}:{port}");
-    let summary = &answer.target(port).summary;
-    assert!(summary.contains(&address) && summary.contains("firewall"), "{summary}");
-    if affected == Affected::OnePort {
-        assert!(answer.target(other).remedy.is_none() && answer.target(other).hints.is_empty());
+    assert_eq!(answer.code, 1);
+    for port in others(affected) {
+        assert_eq!(answer.of(port), OK, "{affected:?}: {}", answer.text);
+        assert!(answer.target(port).remedy.is_none() && answer.target(port).hints.is_empty());
+    }
+    for port in affected {
+        assert_eq!(answer.of(*port), DROPPED, "{affected:?}: {}", answer.text);
+        let command = match tool {
+            "ufw" => format!("ufw allow from {subnet} to {gateway} port {port} proto tcp"),
+            _ => format!("iptables -I INPUT -s {subnet} -d {gateway} -p tcp --dport {port} -j ACCEPT"),
+        };
+        assert_eq!(answer.remedy(*port).join(" "), command);
+        let address = format!("{gateway}:{port}");
+        let summary = &answer.target(*port).summary;
+        assert!(summary.contains(&address) && summary.contains("firewall"), "{summary}");
     }
 }

@@ -6,48 +6,52 @@ use harness::{Posture, Ufw};
 use probe::{Cause, Verdict};
 use rstest::rstest;
 
+/// What each of them looks like, and the commands that open the path, each in its tool's own words; a second one comes after
+/// the first was taken back.
 #[rstest]
-#[case::firewalld(Posture::Firewalld, Cause::Rejected)]
-#[case::ufw_default_reject(Ufw::default_reject().into(), Cause::Rejected)]
-#[case::nft_policy_drop(Posture::NftDrop, Cause::Dropped)]
+#[case::firewalld(Posture::Firewalld, Cause::Rejected, &[
+    (
+        "firewall-cmd --zone=trusted --add-interface=$BRIDGE",
+        Some("firewall-cmd --zone=trusted --remove-interface=$BRIDGE"),
+    ),
+    (
+        "firewall-cmd --add-rich-rule=\"rule family=ipv4 source address=$SUBNET destination address=$GATEWAY \
+            port port=8080 protocol=tcp accept\"",
+        None,
+    ),
+])]
+#[case::nft(Posture::NftDrop, Cause::Dropped, &[
+    ("nft insert rule inet filter input ip saddr $SUBNET ip daddr $GATEWAY tcp dport 8080 accept", None),
+])]
+#[case::ufw_default_reject(Ufw::default_reject().into(), Cause::Rejected, &[
+    ("ufw allow from $SUBNET to $GATEWAY port 8080 proto tcp", None),
+])]
 #[tokio::test]
-async fn the_cause_of(#[case] posture: Posture, #[case] cause: Cause) -> Result<()> {
+async fn the_cause_of_and_what_opens(
+    #[case] posture: Posture,
+    #[case] cause: Cause,
+    #[case] ways: &[(&str, Option<&str>)],
+) -> Result<()> {
     let lab = Lab::start().await?;
     lab.apply(posture).await?;
     lab.check().await?.all_are(Verdict::TcpFailed, Some(cause));
+    for (command, undo) in ways {
+        sh(&lab, command).await?;
+        let answer = lab.check_with(&["--port", "8080=gateway"]).await?;
+        assert_eq!(answer.of(GATEWAY), (Verdict::Ok, None), "{command}: {}", answer.text);
+        if let Some(undo) = undo {
+            sh(&lab, undo).await?;
+            let answer = lab.check_with(&["--port", "8080=gateway"]).await?;
+            assert_eq!(answer.of(GATEWAY), (Verdict::TcpFailed, Some(cause)), "{undo}: {}", answer.text);
+        }
+    }
     Ok(())
 }
 
-/// The commands that open the path, each in its tool's own words.
-#[rstest]
-#[case::firewalld_zone(
-    Posture::Firewalld,
-    &["firewall-cmd", "--zone=trusted", "--add-interface=$BRIDGE"]
-)]
-#[case::firewalld_rich_rule(
-    Posture::Firewalld,
-    &["firewall-cmd", "--add-rich-rule=rule family=ipv4 source address=$SUBNET destination address=$GATEWAY port port=8080 protocol=tcp accept"]
-)]
-#[case::nft(
-    Posture::NftDrop,
-    &["nft", "insert", "rule", "inet", "filter", "input", "ip", "saddr", "$SUBNET", "ip", "daddr", "$GATEWAY", "tcp", "dport", "8080", "accept"]
-)]
-#[case::ufw(
-    Ufw::default_reject().into(),
-    &["ufw", "allow", "from", "$SUBNET", "to", "$GATEWAY", "port", "8080", "proto", "tcp"]
-)]
-#[tokio::test]
-async fn what_opens(#[case] posture: Posture, #[case] command: &[&str]) -> Result<()> {
-    let lab = Lab::start().await?;
-    lab.apply(posture).await?;
-    let (subnet, gateway) = (lab.network.cidr(), lab.network.gateway.to_string());
-    let filled = |word: &&str| {
-        let word = word.replace("$SUBNET", &subnet).replace("$GATEWAY", &gateway);
-        word.replace("$BRIDGE", &lab.network.bridge)
-    };
-    lab.host.command(command[0]).args(command[1..].iter().map(filled)).run().await?;
-    let answer = lab.check_with(&["--port", "8080=gateway"]).await?;
-    assert_eq!(answer.of(GATEWAY), (Verdict::Ok, None), "{}", answer.text);
+async fn sh(lab: &Lab, command: &str) -> Result<()> {
+    let shell = lab.host.command("sh").args(["-ec", command]).env("SUBNET", lab.network.cidr());
+    let shell = shell.env("GATEWAY", lab.network.gateway.to_string()).env("BRIDGE", &lab.network.bridge);
+    shell.run().await?;
     Ok(())
 }
 

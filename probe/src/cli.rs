@@ -6,6 +6,7 @@
 
 mod args;
 mod fix;
+mod show;
 mod text;
 mod walk;
 
@@ -63,6 +64,7 @@ pub fn main() -> ExitCode {
             Err(problem) => wrong_usage("preflight", &problem),
         },
         Command::Clean(clean) => in_runtime(run_clean(&clean)),
+        Command::Show(shown) => show::run(&shown),
         Command::Schema => answer(SCHEMA, 0),
         Command::BuildId => answer(&format!("{BUILD_ID}\n"), 0),
     }

@@ -159,21 +159,8 @@ impl Host {
             Posture::Open => return Ok(()),
             Posture::DropPorts(ports) => {
                 for port in ports {
-                    self.command("iptables")
-                        .args([
-                            "-I",
-                            "INPUT",
-                            "-s",
-                            &network.cidr(),
-                            "-p",
-                            "tcp",
-                            "--dport",
-                            &port.to_string(),
-                        ])
-                        .args(["-j", "DROP"])
-                        .run()
-                        .await
-                        .map_err(tool)?;
+                    let rule = self.command("iptables").args(["-I", "INPUT"]);
+                    rule.args(drop_rule(network, *port)).run().await.map_err(tool)?;
                 }
             }
             Posture::InputPolicyDrop => {
@@ -188,4 +175,40 @@ impl Host {
         }
         control.expect(posture.shows(), "after it was applied").await
     }
+    /// Takes a posture away again by its own tool, so that a host can have one after another, and proves it with a control
+    /// port. UFW loses all of its rules (`ufw reset`), also those that it was given later.
+    ///
+    /// # Errors
+    /// When a tool fails, the control port is still closed, or the posture is [`Posture::Firewalld`]: an engine treats its
+    /// bridges differently once it has met firewalld, so such a host does not become what it was.
+    pub async fn lift(&self, posture: &Posture, network: &NetworkInfo) -> Result<(), PostureError> {
+        let tool = |source| PostureError::Tool { posture: posture.to_string(), source };
+        match posture {
+            Posture::Open => {}
+            Posture::DropPorts(ports) => {
+                for port in ports {
+                    let rule = self.command("iptables").args(["-D", "INPUT"]);
+                    rule.args(drop_rule(network, *port)).run().await.map_err(tool)?;
+                }
+            }
+            Posture::InputPolicyDrop => {
+                self.command("iptables").args(["-P", "INPUT", "ACCEPT"]).run().await.map_err(tool)?;
+            }
+            Posture::Ufw(ufw) => ufw.reset(self).await.map_err(tool)?,
+            Posture::NftDrop => {
+                self.command("nft").args(["delete", "table", "inet", "filter"]).run().await.map_err(tool)?;
+            }
+            Posture::Firewalld => {
+                let message = "it cannot be taken away from a running host".to_owned();
+                return Err(PostureError::NotInForce { posture: posture.to_string(), message });
+            }
+        }
+        ControlPort::open(self, posture, network)?.expect(Seen::Reached, "after it was taken away").await
+    }
+}
+
+/// The rule of #3472, without the chain.
+fn drop_rule(network: &NetworkInfo, port: u16) -> [String; 8] {
+    let port = port.to_string();
+    ["-s", &network.cidr(), "-p", "tcp", "--dport", &port, "-j", "DROP"].map(str::to_owned)
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Posture, PostureError};
-use crate::host::Host;
+use crate::host::{ExecError, Host};
 
 /// UFW with its package's defaults (incoming traffic denied, routed denied, outgoing allowed), or with incoming traffic refused, and some rules.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -66,6 +66,15 @@ impl Ufw {
             return Ok(());
         }
         Err(PostureError::NotInForce { posture: posture(), message: format!("ufw says: {}", status.trim()) })
+    }
+
+    /// Disables UFW, and takes all of its rules and what it refuses away.
+    pub(super) async fn reset(&self, host: &Host) -> Result<(), ExecError> {
+        host.command("ufw").args(["--force", "reset"]).run().await?;
+        if self.rejects {
+            host.command("ufw").args(["default", "deny", "incoming"]).run().await?;
+        }
+        Ok(())
     }
 }
 

@@ -38,6 +38,8 @@ pub(super) enum Command {
     Preflight(PreflightArguments),
     /// Remove the probe's image, and containers that earlier checks left behind
     Clean(CleanArguments),
+    /// Print a report that was kept (check --format json) in words
+    Show(ShowArguments),
     /// Print the JSON schema of the report
     Schema,
     /// Print the digest of the sources that this program was built from
@@ -144,6 +146,17 @@ pub(super) struct PreflightArguments {
     /// How long all attempts may take together
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
     deadline: Duration,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0 it is shown, 2 wrong arguments, or the file is no report.")]
+pub(super) struct ShowArguments {
+    /// The report; '-' is standard input
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+    /// With the packets' way through the rules, as 'explain' prints it
+    #[arg(long)]
+    pub(super) walks: bool,
 }
 
 #[derive(Debug, Args)]
