@@ -159,7 +159,9 @@ impl Fixer {
             let ran = ufw::run(&rule.deleting(), &self.journal).await;
             // What UFW has in the end counts, whatever it said.
             if !ufw::places(&rule)?.is_empty() {
-                return Err(ran.err().unwrap_or(FixError::Ufw { said: "the rule is still there".to_owned() }));
+                return Err(ran
+                    .err()
+                    .unwrap_or(FixError::Ufw { said: "the rule is still there".to_owned() }));
             }
         }
         self.journal.drop_entry(entry)?;

@@ -30,7 +30,9 @@ pub enum FixError {
         name: String,
     },
     /// An entry of a later version of this program.
-    #[error("the journal's {name} was written by openshell-probe {version}, in a form that this one does not know")]
+    #[error(
+        "the journal's {name} was written by openshell-probe {version}, in a form that this one does not know"
+    )]
     Newer {
         /// The file.
         name: String,
@@ -85,7 +87,9 @@ impl FixError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Journal { .. } => "nothing is changed that could not be undone: make room there, or make it writable".to_owned(),
+            Self::Journal { .. } => {
+                "nothing is changed that could not be undone: make room there, or make it writable".to_owned()
+            }
             Self::Unsafe { .. } => format!(
                 "what is in {PLACE} decides what ufw is told: look who wrote it, then make it root's, folders 0700 and files 0600, or remove it"
             ),

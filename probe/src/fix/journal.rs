@@ -80,7 +80,10 @@ impl Entry {
         let no_entry = || FixError::NoEntry { name: crate::sanitize(name) };
         let any: AnyForm = serde_json::from_slice(text).map_err(|_| no_entry())?;
         if any.form > FORM {
-            return Err(FixError::Newer { name: crate::sanitize(name), version: crate::sanitize(&any.version) });
+            return Err(FixError::Newer {
+                name: crate::sanitize(name),
+                version: crate::sanitize(&any.version),
+            });
         }
         let entry: Self = serde_json::from_slice(text).map_err(|_| no_entry())?;
         if entry.form != FORM || !entry.ufw.is_sound() || entry.name() != name {
@@ -151,9 +154,11 @@ impl Journal {
         for file in folder.iter() {
             let file = file.map_err(|error| broken("fixes", error))?;
             let name = file.file_name().to_string_lossy().into_owned();
-            // What a killed writer left is no entry yet.
             if name.ends_with(".json") {
                 names.push(name);
+            } else if name.ends_with(".json.new") {
+                // What a killed writer left is no entry yet, and never will be: the lock is ours.
+                let _ = unlinkat(&self.folder, name.as_str(), UnlinkatFlags::NoRemoveDir);
             }
         }
         names.sort();
