@@ -177,8 +177,8 @@ const PLACES: [(&str, &str); 5] = [
 
 /// What somebody does to an entry, and what an undo says of it. `$FILE` is the entry of port 11435.
 const ENTRIES: [(&str, &str); 8] = [
-    ("chown 1000 $FILE", "is not root's alone: mode 0100600, owner 1000"),
-    ("chmod 644 $FILE", "is not root's alone: mode 0100644, owner 0"),
+    ("chown 1000 $FILE", "is not root's alone: mode 0600, owner 1000"),
+    ("chmod 644 $FILE", "is not root's alone: mode 0644, owner 0"),
     ("mv $FILE $FILE.real; ln -s $FILE.real $FILE", "symbolic link"),
     ("rm $FILE; mkfifo -m 600 $FILE", "is not root's alone"),
     ("echo garbage >$FILE", "is no entry of this program's"),
@@ -447,6 +447,7 @@ async fn points(lab: &Lab, before: &str) -> Result<Vec<String>> {
         ensure!(seen.points.iter().any(|it| it.starts_with(wanted)), "{wanted}: {:#?}", seen.points);
     }
     undo_to(lab, before, "not signalled").await?;
+    println!("{} points: {:#?}", seen.points.len(), seen.points);
     Ok(seen.points)
 }
 

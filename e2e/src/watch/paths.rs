@@ -126,7 +126,8 @@ pub(super) fn named(call: &Call, folder: Option<usize>, path: usize) -> PathBuf 
         Some(at) if call.int(at) != libc::AT_FDCWD => descriptor(call, at),
         _ => fs::read_link(call.proc("cwd")).unwrap_or_default(),
     };
-    base.join(text)
+    // Without a text it is the descriptor's own file.
+    if text.is_empty() { base } else { base.join(text) }
 }
 
 fn descriptor(call: &Call, at: usize) -> PathBuf {
@@ -143,9 +144,8 @@ fn is_nobodys(path: &Path) -> bool {
     special || nameless || users || path.starts_with("/dev/pts")
 }
 
-/// The device of a file, or of the folder that it is to be in, as its process sees it.
+/// The device of the folder that a file is in, as its process sees it. Files of an overlay have devices of their own.
 fn device(call: &Call, path: &Path) -> Option<u64> {
     let seen = Path::new(&call.proc("root")).join(path.strip_prefix("/").unwrap_or(path));
-    let there = fs::metadata(&seen).or_else(|_| fs::metadata(seen.parent().unwrap_or(&seen)));
-    there.ok().map(|it| it.dev())
+    fs::metadata(seen.parent().unwrap_or(&seen)).ok().map(|it| it.dev())
 }
