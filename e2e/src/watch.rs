@@ -11,7 +11,7 @@
 //! socket belongs to the network namespace that it was made in, a file to its device, a mount to the mount namespace of its
 //! process. What is not known to read counts as a change.
 //!
-//! What it does not see: what the kernel does by itself for a call that reads (it may load a module), what the engine does
+//! It takes a kernel that lets a process trace its children (`kernel.yama.ptrace_scope` below 3). What it does not see: what the kernel does by itself for a call that reads (it may load a module), what the engine does
 //! for a request (see [`engine::ALLOWED`] for those that it may get), and anything that is done through a descriptor that
 //! the program was given. It is a watch over a program that is ours, and no wall: another thread could change a text
 //! between the look and the call.

@@ -1,5 +1,6 @@
 //! `fix` opens what UFW closes, keeps a journal, and takes back what it added and nothing else.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -406,6 +407,63 @@ async fn while_one_is_at_work_nobody_else_is() -> Result<()> {
     sh(&lab, &until("! pgrep -f \"sbin/[u]fw allow\" >/dev/null")).await?;
     let said = undo_to(&lab, &before, "killed while UFW waited").await?;
     ensure!(said.contains("removed"), "{said}");
+    Ok(())
+}
+
+/// A fix at a terminal that has asked, and where its answer is typed.
+async fn fix_that_asks(lab: &Lab) -> Result<(Process, std::io::PipeWriter)> {
+    let (input, typed) = std::io::pipe()?;
+    let line = format!("{PROBE} {}", TARGET.join(" "));
+    let terminal = lab.host.command("script").args(["-qec", &line, "/dev/null"]);
+    let process = terminal.stdin(input).deadline(Duration::from_secs(60)).spawn().await?;
+    let asked = async {
+        while !process.stdout().contains("apply? [y/N]") {
+            tokio::task::yield_now().await;
+        }
+    };
+    let asked = tokio::time::timeout(Duration::from_secs(20), asked).await;
+    asked.with_context(|| process.stdout())?;
+    Ok((process, typed))
+}
+
+#[tokio::test]
+async fn at_a_terminal_it_asks_and_what_happens_until_the_answer_counts() -> Result<()> {
+    let lab = denied().await?;
+    let before = rules(&lab).await?;
+    for (typed, code, said) in
+        [("n\n", 1, "nothing was changed"), ("\n", 1, "nothing was changed"), ("\x03", 130, "interrupted")]
+    {
+        let (mut process, mut input) = fix_that_asks(&lab).await?;
+        input.write_all(typed.as_bytes())?;
+        let ended = process.wait().await?;
+        ensure!(
+            ended.code() == Some(code) && process.stdout().contains(said),
+            "{typed:?}: {}",
+            process.stdout()
+        );
+        ensure!(rules(&lab).await? == before, "{typed:?}");
+        nothing_is_journalled(&lab).await?;
+    }
+
+    let (mut process, mut input) = fix_that_asks(&lab).await?;
+    let (code, said) = fix(&lab, &["--yes"], None).await?;
+    ensure!(code == Some(0), "{said}");
+    input.write_all(b"y\n")?;
+    let ended = process.wait().await?;
+    let said = process.stdout();
+    ensure!(ended.code() == Some(0) && said.contains("another fix has added the rule meanwhile"), "{said}");
+    let rule = rules(&lab).await?;
+    ensure!(rule.matches("### tuple ### allow tcp 8080").count() == 1, "{rule}");
+    undo_to(&lab, &before, "the other one's").await?;
+
+    let (mut process, mut input) = fix_that_asks(&lab).await?;
+    sh(&lab, &format!("ufw {ALLOW}")).await?;
+    let by_hand = rules(&lab).await?;
+    input.write_all(b"y\n")?;
+    let ended = process.wait().await?;
+    let said = process.stdout();
+    ensure!(ended.code() == Some(3) && said.contains("the rule exists already"), "{said}");
+    undo_to(&lab, &by_hand, "somebody's own rule").await?;
     Ok(())
 }
 
