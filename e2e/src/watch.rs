@@ -25,9 +25,31 @@ mod sockets;
 mod spaces;
 mod tracer;
 
+use std::path::Path;
+
+use anyhow::Result;
+use harness::Network;
+use harness::service::{Gateway, OllamaProxy};
 use serde::{Deserialize, Serialize};
 
+use crate::lab::{Lab, host_with_probe_and};
+
 pub use tracer::{Kill, run, stop_and_become};
+
+/// Where the watcher is inside a host.
+pub const WATCHER: &str = "/usr/local/bin/watcher";
+
+/// A host with all parts, and with the program `watcher` in it.
+///
+/// # Errors
+/// When a part does not start.
+pub async fn lab(watcher: &Path) -> Result<Lab> {
+    let host = host_with_probe_and(&[(watcher, WATCHER)]).await?;
+    let network = host.engine()?.create_network(&Network::openshell_docker()).await?;
+    let gateway = Some(Gateway::on(network.gateway).start(&host).await?);
+    let proxy = Some(OllamaProxy::new().start(&host).await?);
+    Ok(Lab { host, network, gateway, proxy })
+}
 
 /// What a program did.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]

@@ -2,13 +2,10 @@
 //! of all that they start, and each request to the engine.
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::lab::{Lab, PROBE, host_with_probe_and};
+use e2e::lab::{Lab, PROBE};
 use e2e::programs;
-use e2e::watch::Seen;
-use harness::service::{Gateway, OllamaProxy};
-use harness::{Network, Ufw};
-
-const WATCHER: &str = "/usr/local/bin/watcher";
+use e2e::watch::{self, Seen, WATCHER};
+use harness::Ufw;
 
 /// What root can ask for: all that may run where nothing may change.
 const MODES: [&str; 10] = [
@@ -28,21 +25,15 @@ async fn sh(lab: &Lab, line: &str) -> Result<String> {
     Ok(lab.host.command("sh").args(["-ec", line]).run().await?)
 }
 
-/// A host with everything, and the watcher in it.
 async fn start() -> Result<Lab> {
-    let watcher = programs::own("watcher", env!("CARGO_BIN_EXE_watcher"));
-    let host = host_with_probe_and(&[(&watcher, WATCHER)]).await?;
-    let network = host.engine()?.create_network(&Network::openshell_docker()).await?;
-    let gateway = Some(Gateway::on(network.gateway).start(&host).await?);
-    let proxy = Some(OllamaProxy::new().start(&host).await?);
-    Ok(Lab { host, network, gateway, proxy })
+    watch::lab(&programs::own("watcher", env!("CARGO_BIN_EXE_watcher"))).await
 }
 
 /// What a command changes.
-async fn watch(lab: &Lab, command: &[&str]) -> Result<Seen> {
+async fn watched(lab: &Lab, command: &[&str]) -> Result<Seen> {
     let to = "/root/seen.json";
-    let watched = lab.host.command(WATCHER).args(["--to", to, "--"]).args(command.iter().copied());
-    let output = watched.output().await?;
+    let command_line = lab.host.command(WATCHER).args(["--to", to, "--"]).args(command.iter().copied());
+    let output = command_line.output().await?;
     let seen = sh(lab, &format!("cat {to} && rm {to}")).await;
     let seen = seen.with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
     let seen: Seen = serde_json::from_str(&seen)?;
@@ -69,12 +60,11 @@ const TWINS: [&str; 5] = [
 async fn nothing_changes(lab: &Lab, situation: &str, codes: &[i32]) -> Result<()> {
     for mode in MODES {
         let command: Vec<&str> = std::iter::once(PROBE).chain(mode.split(' ')).collect();
-        let seen = watch(lab, &command).await?;
+        let seen = watched(lab, &command).await?;
         assert_eq!(seen.changes, Vec::<String>::new(), "{situation}: {mode}: {seen:#?}");
         ensure!(codes.contains(&seen.code.unwrap_or(-1)), "{situation}: {mode}: {seen:#?}");
         let dialled = seen.requests.iter().any(|it| it == "POST /containers/create");
         ensure!(dialled != mode.contains("dry-run"), "{situation}: {mode}: {seen:#?}");
-        println!("{situation}: {mode}: {:?}, {} calls, {} apart", seen.code, seen.calls, seen.apart.len());
         let made = |start: &&str| seen.apart.iter().any(|it| it.starts_with(start));
         let twin = TWINS.iter().all(made);
         ensure!(twin == mode.starts_with("explain"), "{situation}: {mode}: {seen:#?}");
@@ -86,7 +76,7 @@ async fn nothing_changes(lab: &Lab, situation: &str, codes: &[i32]) -> Result<()
 async fn checks_gates_and_explanations_change_nothing() -> Result<()> {
     let lab = start().await?;
     // The first one loads the dialer's image.
-    let first = watch(&lab, &[PROBE, "check"]).await?;
+    let first = watched(&lab, &[PROBE, "check"]).await?;
     assert_eq!(first.changes, Vec::<String>::new());
     ensure!(first.requests.contains(&"POST /images/load".to_owned()), "{first:#?}");
     let before = engine(&lab).await?;
@@ -139,7 +129,7 @@ async fn the_watch_sees_changes_of_every_kind() -> Result<()> {
     let mut missed = Vec::new();
     for (line, said) in CHANGES {
         let command = ["sh", "-c", &format!("exec {line}")];
-        let seen = watch(&lab, &command).await?;
+        let seen = watched(&lab, &command).await?;
         // In namespaces of its own nothing but its beginning there is seen.
         let seen_it = match said {
             "" => {
@@ -155,10 +145,10 @@ async fn the_watch_sees_changes_of_every_kind() -> Result<()> {
     ensure!(missed.is_empty(), "{missed:#?}");
     // A signal to somebody else, and a file of the machine's from within namespaces of one's own.
     let other = lab.host.command("sleep").arg("1000").spawn().await?;
-    let seen = watch(&lab, &["kill", &other.pid().to_string()]).await?;
+    let seen = watched(&lab, &["kill", &other.pid().to_string()]).await?;
     ensure!(seen.changes == [format!("sends signal 15 to {}", other.pid())], "{seen:#?}");
     let apart = "mount -t tmpfs none /run && : >/run/its-own && : >/root/the-machines";
-    let seen = watch(&lab, &["unshare", "-Urnm", "sh", "-ec", apart]).await?;
+    let seen = watched(&lab, &["unshare", "-Urnm", "sh", "-ec", apart]).await?;
     assert_eq!(seen.changes, ["writes /root/the-machines"], "{seen:#?}");
     ensure!(seen.apart.contains(&"writes /run/its-own".to_owned()), "{seen:#?}");
     Ok(())

@@ -251,7 +251,8 @@ mod tests {
 
     #[test]
     fn an_entry_is_read_as_it_was_written_and_nothing_else_is_one() {
-        let rule = UfwRule::new("172.18.0.0/16", Ipv4Addr::new(172, 18, 0, 1), 8080).unwrap();
+        let (from, to) = (Ipv4Addr::new(172, 18, 0, 0), Ipv4Addr::new(172, 18, 0, 1));
+        let rule = UfwRule { from, prefix: 16, to, port: 8080, interface: None };
         let entry = Entry::new(1, rule);
         let (name, text) = (entry.name(), serde_json::to_string(&entry).unwrap());
         assert_eq!(Entry::parse(&name, text.as_bytes()).unwrap(), entry);
