@@ -13,3 +13,4 @@ pub mod lab;
 pub mod programs;
 pub mod remains;
 pub mod upstream;
+pub mod watch;

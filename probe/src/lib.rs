@@ -66,7 +66,7 @@ pub use explain::{
     WalkedPacket, explain, explain_failures,
 };
 pub use firewall::{Firewall, Tool, detect as detect_firewall};
-pub use fix::{FixError, Fixer, Undone};
+pub use fix::{Applied, FixError, Fixer, Left, Undoing, Undone};
 pub use identity::{
     Authority, AuthorityError, Certificate, Holder, Identity, IdentityEvidence, Owner, OwnerError, OwnerSpec,
     Signed,

@@ -4,10 +4,10 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use super::args::{FixArguments, Format};
-use super::{answer, colour, conclude, interrupted, json, say, text, trouble};
+use super::{UNAVAILABLE, answer, colour, conclude, interrupted, json, say, text, trouble};
 use crate::check::{self, Request};
-use crate::explain::{self, Explained, UfwRemedy};
-use crate::fix::{FixError, Fixer, Undone};
+use crate::explain::{self, Explained, UfwRemedy, UfwRule};
+use crate::fix::{Applied, FixError, Fixer, Undone};
 use crate::interrupt::Interrupt;
 use crate::report::judge;
 use crate::verdict::Verdict;
@@ -16,6 +16,9 @@ use crate::verdict::Verdict;
 const CONSENT: &str = "OPENSHELL_PROBE_AUTO_FIX";
 
 pub(super) async fn run(arguments: &FixArguments, request: Request) -> ExitCode {
+    if !nix::unistd::geteuid().is_root() {
+        return trouble("only root sees and changes UFW's rules\n\nhint: sudo openshell-probe fix …");
+    }
     let interrupt = match Interrupt::listen() {
         Ok(interrupt) => interrupt,
         Err(error) => return trouble(&format!("failed to listen for signals: {error}")),
@@ -52,8 +55,25 @@ pub(super) async fn run(arguments: &FixArguments, request: Request) -> ExitCode 
     }
     match apply(&request, &remedies, format, &interrupt).await {
         Ok(code) => code,
-        Err(error) => trouble(&error.to_string()),
+        Err(error) => failed(&error),
     }
+}
+
+/// Ends with what went wrong, and the way out.
+fn failed(error: &FixError) -> ExitCode {
+    trouble(&with_hint(error))
+}
+
+fn with_hint(error: &FixError) -> String {
+    error.hint().map_or_else(|| error.to_string(), |hint| format!("{error}\n\nhint: {hint}"))
+}
+
+/// What is left, and how it is removed.
+fn left(rule: &UfwRule, error: &FixError) {
+    let (rule, delete) = (rule.arguments().join(" "), rule.deleting().join(" "));
+    say(&format!(
+        "error: left: ufw {rule}: {error}\n\nhint: 'openshell-probe fix --undo', or by hand: ufw {delete}"
+    ));
 }
 
 /// Proven in the twin, UFW's, and nobody else's rule.
@@ -84,53 +104,77 @@ async fn apply(
     interrupt: &Interrupt,
 ) -> Result<ExitCode, FixError> {
     let fixer = Fixer::begin()?;
-    let mut applied = Vec::new();
-    let mut failed = None;
+    let (mut added, mut failure) = (Vec::new(), None);
     for (port, remedy) in remedies {
         if interrupt.number().is_some() {
             break;
         }
         match fixer.apply(remedy).await {
-            Ok(()) => applied.push((*port, remedy)),
+            Ok(Applied::Now) => added.push((*port, remedy)),
+            Ok(Applied::Before) => say(&format!("port {port}: another fix has added the rule meanwhile")),
             Err(error) => {
-                failed = Some(error);
+                failure = Some(error);
                 break;
             }
         }
     }
     let report = judge(request, check::check(request, interrupt).await).await;
-    for (port, remedy) in applied {
+    let mut all_back = true;
+    for (port, remedy) in added {
         let open = report.targets.iter().any(|it| it.port == port && it.verdict == Verdict::Ok);
-        if !open || interrupt.number().is_some() {
-            fixer.take_back(&remedy.rule).await?;
-            say(&format!("port {port}: not open with the rule, which was removed again"));
+        let why = match interrupt.number() {
+            Some(_) => "interrupted",
+            None if open => continue,
+            None => "still closed",
+        };
+        match fixer.take_back(&remedy.rule).await {
+            Ok(()) => say(&format!("port {port}: {why}: the rule was removed again")),
+            Err(error) => {
+                all_back = false;
+                left(&remedy.rule, &error);
+            }
         }
     }
-    if let Some(code) = interrupted(interrupt) {
+    let stopped = interrupted(interrupt);
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    if !all_back {
+        return Ok(ExitCode::from(UNAVAILABLE));
+    }
+    if let Some(code) = stopped {
         return Ok(code);
     }
     let shown = match format {
         Format::Text => text::render(&report, colour(), false),
         Format::Json => json(&report),
     };
-    match failed {
-        Some(error) => Err(error),
-        None => Ok(answer(&shown, report.exit_code)),
-    }
+    Ok(answer(&shown, report.exit_code))
 }
 
+/// Goes through all entries, also when one fails or a signal comes: what is half undone is the worst.
 async fn undo(interrupt: &Interrupt) -> ExitCode {
-    match Fixer::undo().await {
-        Ok(undone) if undone.is_empty() => say("there is nothing to undo"),
-        Ok(undone) => {
-            for it in undone {
-                match it {
-                    Undone::Removed(rule) => say(&format!("removed: ufw {}", rule.arguments().join(" "))),
-                    Undone::Gone(rule) => say(&format!("gone already: ufw {}", rule.arguments().join(" "))),
-                }
-            }
+    let undoing = match Fixer::undo().await {
+        Ok(undoing) => undoing,
+        Err(error) => return failed(&error),
+    };
+    if undoing.undone.is_empty() && undoing.left.is_empty() {
+        say("there is nothing to undo");
+    }
+    for it in undoing.undone {
+        match it {
+            Undone::Removed(rule) => say(&format!("removed: ufw {}", rule.arguments().join(" "))),
+            Undone::Gone(rule) => say(&format!("gone already: ufw {}", rule.arguments().join(" "))),
         }
-        Err(error) => return trouble(&error.to_string()),
+    }
+    for it in &undoing.left {
+        match &it.rule {
+            Some(rule) => left(rule, &it.why),
+            None => say(&format!("error: {}", with_hint(&it.why))),
+        }
+    }
+    if !undoing.left.is_empty() {
+        return ExitCode::from(UNAVAILABLE);
     }
     interrupted(interrupt).unwrap_or(ExitCode::SUCCESS)
 }

@@ -67,6 +67,12 @@ impl UfwRule {
         words
     }
 
+    /// UFW's arguments that remove it.
+    #[must_use]
+    pub fn deleting(&self) -> Vec<String> {
+        std::iter::once("delete".to_owned()).chain(self.arguments()).collect()
+    }
+
     /// The line under which UFW keeps it in `user.rules`.
     #[must_use]
     pub fn record(&self) -> String {

@@ -4,6 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use super::FixError;
+use super::journal::Journal;
 use crate::explain::UfwRule;
 use crate::programs;
 use crate::sanitize::sanitize;
@@ -13,9 +14,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Where UFW keeps the users' rules for IPv4.
 const RECORD: &str = "/etc/ufw/user.rules";
 
-/// Runs UFW. After its time it is left to itself: ended in the middle it leaves half of its chains.
-pub(super) async fn run(arguments: &[String]) -> Result<(), FixError> {
+/// Runs UFW. After its time it is left to itself: ended in the middle it leaves half of its chains. It holds the journal's
+/// lock as long as it runs.
+pub(super) async fn run(arguments: &[String], journal: &Journal) -> Result<(), FixError> {
     let program = programs::find("ufw").ok_or(FixError::NoUfw)?;
+    let held = journal.held()?;
     let child = tokio::process::Command::new(program)
         .args(arguments)
         .env_clear()
@@ -29,6 +32,7 @@ pub(super) async fn run(arguments: &[String]) -> Result<(), FixError> {
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| FixError::Ufw { said: error.to_string() })?;
+    drop(held);
     let output = tokio::time::timeout(PATIENCE, child.wait_with_output())
         .await
         .map_err(|_| FixError::Slow)?
@@ -40,11 +44,13 @@ pub(super) async fn run(arguments: &[String]) -> Result<(), FixError> {
     Err(FixError::Ufw { said: sanitize(String::from_utf8_lossy(&said).trim()) })
 }
 
-/// At which places UFW has the very rule, from 0. With a comment it is the same to UFW.
+/// At which places UFW has the very rule, from 0. With a comment it is the same to UFW. Without UFW there are no rules of its.
 pub(super) fn places(rule: &UfwRule) -> Result<Vec<usize>, FixError> {
-    let text =
-        std::fs::read_to_string(RECORD).map_err(|error| FixError::Record { why: error.to_string() })?;
-    Ok(places_in(&text, rule))
+    match std::fs::read_to_string(RECORD) {
+        Ok(text) => Ok(places_in(&text, rule)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(FixError::Record { why: error.to_string() }),
+    }
 }
 
 fn places_in(text: &str, rule: &UfwRule) -> Vec<usize> {
