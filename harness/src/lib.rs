@@ -41,6 +41,7 @@ pub mod image;
 pub mod machine;
 pub mod noise;
 pub mod posture;
+pub mod privilege;
 pub mod scenario;
 pub mod service;
 pub mod trace;
@@ -52,6 +53,7 @@ pub use image::{Image, ImageError};
 pub use machine::Fingerprint;
 pub use noise::Noise;
 pub use posture::{Passage, Posture, PostureError, Ufw};
+pub use privilege::{Privilege, PrivilegeError};
 pub use trace::{Decided, HostTrace, TraceError, TracedDial};
 
 /// The digest of the sources and the lock file that this library was built from; `openshell-harness build-id` prints that
