@@ -54,7 +54,9 @@ fn privilege(asked: Privilege) -> Finding {
     let message = match asked.enter().and_then(|()| asked.rights()) {
         Ok(Rights::Root) => return well("privilege", "root"),
         Ok(Rights::User) => {
-            return well("privilege", "an ordinary user, the root of a user namespace of its own");
+            let outside = crate::privilege::owner().map(|uid| format!(" (uid {uid} outside)"));
+            let found = format!("root of a user namespace{}", outside.unwrap_or_default());
+            return well("privilege", found);
         }
         Err(error) => error.to_string(),
     };

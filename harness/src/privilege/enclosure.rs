@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{PipeReader, PipeWriter, Read as _, Write as _};
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -100,10 +100,26 @@ fn of_root() -> Result<Vec<Map>, PrivilegeError> {
     let [user, group] = [&maps[0], &maps[1]].map(|map| map.stretches[0][1]);
     let folder = Cache::of(Some(user)).map_err(|error| PrivilegeError::Cache(error.to_string()))?;
     let folder = folder.folder();
+    check_reach(folder)?;
     fs::create_dir_all(folder)
         .and_then(|()| chown(folder, Some(user), Some(group)))
         .map_err(|error| PrivilegeError::Cache(format!("{}: {error}", folder.display())))?;
     Ok(maps.into())
+}
+
+/// Whether everybody may go to where the folder is, or is to be: root's own home is closed to all others.
+fn check_reach(folder: &Path) -> Result<(), PrivilegeError> {
+    let closed = folder
+        .ancestors()
+        .skip(1)
+        .find(|above| fs::metadata(above).is_ok_and(|metadata| metadata.permissions().mode() & 0o001 == 0));
+    let Some(closed) = closed else { return Ok(()) };
+    Err(PrivilegeError::Cache(format!(
+        "the cache {} is not within the reach of a user that owns nothing: {} is closed\nhint: set \
+         OPENSHELL_HARNESS_CACHE to a folder in one that everybody may enter, such as /var/cache/openshell-harness",
+        folder.display(),
+        closed.display(),
+    )))
 }
 
 fn find(tool: &str) -> Option<PathBuf> {
