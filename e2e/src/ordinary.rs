@@ -15,6 +15,9 @@ use crate::programs;
 /// Where the programs of the suite are for it.
 const PROGRAMS: &str = "/mnt/programs";
 
+/// Where the corpus is for it.
+pub const SCENARIOS: &str = "/mnt/scenarios";
+
 /// Set in a test that runs as the user.
 const INSIDE: &str = "OPENSHELL_E2E_ORDINARY";
 
@@ -57,8 +60,8 @@ impl User {
     /// A user with all that hosts take.
     pub const COMPLETE: Self = Self { ids: Ids::Both, tools: Tools::There, image: true };
 
-    /// Describes a program of the suite that runs as this user, with an environment of its own: give it more by arguments
-    /// `NAME=value` in `environment`. The process that is started becomes that program.
+    /// Describes a program of the suite that runs as this user, with an environment of its own that has also these variables.
+    /// The process that is started becomes that program. The corpus is in [`SCENARIOS`].
     ///
     /// # Errors
     /// When the programs are missing or stale.
@@ -70,6 +73,7 @@ impl User {
         command.args(environment.iter().map(|(name, value)| format!("{name}={value}")));
         command.arg(Path::new(PROGRAMS).join(program));
         command.env("OPENSHELL_E2E_PROGRAMS", folder);
+        command.env("OPENSHELL_E2E_SCENARIOS", programs::checkout().join("scenarios"));
         command.env("OPENSHELL_E2E_IMAGE", if self.image { "yes" } else { "no" });
         command.env(
             "OPENSHELL_E2E_IDS",

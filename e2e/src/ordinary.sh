@@ -3,10 +3,11 @@
 set -e
 mount -t tmpfs -o mode=755 tmpfs /mnt
 cd /mnt
-mkdir programs cache home tools upper work
+mkdir programs scenarios cache home tools upper work
 chown 1000:1000 cache home
 # The checkout may be where nobody else may go.
 mount --bind "$OPENSHELL_E2E_PROGRAMS" programs
+mount --bind "$OPENSHELL_E2E_SCENARIOS" scenarios
 
 # The machine's own files of users stay as they are.
 mount -t overlay -o lowerdir=/etc,upperdir=upper,workdir=work overlay /etc

@@ -203,6 +203,21 @@ fn nothing_is_left_of_hosts_without_root_whose_creator_is_killed() {
     assert!(left.is_empty(), "left behind: {left:#?}");
 }
 
+#[test]
+#[ignore = "a dozen boots as an ordinary user take a minute: scripts/test --long"]
+fn nothing_is_left_of_a_boot_without_root_killed_at_any_step() {
+    let before = remains::of_hosts();
+    for step in BootStep::ALL {
+        let environment = [(Privilege::VARIABLE, "auto"), (BootStep::STOP_AT, step.name())];
+        let mut command = User::COMPLETE.command("creator", &environment).unwrap();
+        command.args(["--engine", "--hosts", "1", "--children", "5"]);
+        let mut creator = Creator::of(command, None);
+        assert!(creator.follow(BOOT_PATIENCE, |line| line.ends_with(&format!(" {step}"))), "no {step}");
+        let left = creator.kill(&before);
+        assert!(left.is_empty(), "left behind at {step}: {left:#?}");
+    }
+}
+
 /// When a keeper is killed too, nobody removes its empty control groups: the next start does, and touches nobody else's.
 #[tokio::test]
 async fn what_a_killed_keeper_leaves_is_swept_at_the_next_start() {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 
 use anyhow::Result;
@@ -9,10 +10,13 @@ use assert_cmd::assert::OutputAssertExt;
 use e2e::firewall::Firewall;
 use e2e::lab::{GATEWAY, Lab, PROXY};
 use e2e::matrix::{Affected, row};
-use e2e::ordinary::{Ids, Tools, User, has_run_there};
+use e2e::ordinary::{Ids, SCENARIOS, Tools, User, has_run_there};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use rstest::rstest;
+
+/// The scenarios that a host without root may skip: a file's name and a reason a line.
+const ALLOWED_SKIPS: &str = include_str!("../scenarios/allowed-skips-without-root.txt");
 
 /// Open, the rule of #3472 for one port, UFW for both and what repairs that: one host has them one after the other.
 #[tokio::test]
@@ -68,6 +72,26 @@ fn the_bug_is_reproduced_and_repaired_by_an_ordinary_user() -> Result<()> {
         .stdout(contains("8080 gateway        ok: sandboxes reach 172.18.0.1:8080"))
         .stdout(contains("the host is gone"));
     Ok(())
+}
+
+/// Every file of the corpus. What a host without root could not show would be named in the list, with a reason.
+#[test]
+#[ignore = "the whole corpus once more takes minutes: scripts/test --long"]
+fn every_scenario_is_the_same_without_root() -> Result<()> {
+    let mut run = User::COMPLETE.command("openshell-harness", &[])?;
+    let output = run.args(["run", "--at-once", "2", SCENARIOS]).output()?;
+    let said = String::from_utf8(output.stdout.clone())?;
+    output.assert().success().stdout(contains(" expectations, 0 wrong"));
+    let skipped: BTreeSet<_> =
+        said.lines().filter(|line| line.ends_with(" skipped")).filter_map(first_word).collect();
+    let allowed: BTreeSet<_> =
+        ALLOWED_SKIPS.lines().filter(|line| !line.starts_with('#')).filter_map(first_word).collect();
+    assert!(skipped.is_subset(&allowed), "skipped and not in the list: {skipped:?}\n{said}");
+    Ok(())
+}
+
+fn first_word(line: &str) -> Option<&str> {
+    line.split_whitespace().next()
 }
 
 /// What is missing is named before anything is tried, with the command that helps.

@@ -20,8 +20,8 @@
 //!
 //! # In your tests
 //!
-//! With `harness` and `tokio` as dev-dependencies this is a complete test file. It takes root, and the image:
-//! `openshell-harness image build debian-13`.
+//! With `harness` and `tokio` as dev-dependencies this is a complete test file. It takes the image,
+//! `openshell-harness image build debian-13`, and root, or what [`privilege`] says.
 //!
 //! ```no_run
 #![doc = include_str!("../doc/firewall.rs")]
