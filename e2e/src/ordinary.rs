@@ -96,6 +96,28 @@ impl User {
     }
 }
 
+/// What a host without root cannot show: a name of a scenario or a test, and the reason, a line.
+const SKIPS: &str = include_str!("../scenarios/allowed-skips-without-root.txt");
+
+/// The names that may be skipped without root.
+pub fn allowed_skips() -> impl Iterator<Item = (&'static str, &'static str)> {
+    SKIPS
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once(char::is_whitespace))
+}
+
+/// Whether the test of that name is to be skipped, because it runs without root and the list says why it cannot.
+#[must_use]
+#[expect(clippy::print_stdout, reason = "the log of a test says what was skipped")]
+pub fn skips(test: &str) -> bool {
+    let reason = allowed_skips().find(|(name, _)| *name == test).filter(|_| Privilege::has_entered());
+    if let Some((_, reason)) = reason {
+        println!("skipped: {test}: {}", reason.trim());
+    }
+    reason.is_some()
+}
+
 /// Runs the calling test once more, as an ordinary user. It returns whether it has: then that is all that there is to do.
 ///
 /// # Errors

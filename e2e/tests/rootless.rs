@@ -10,13 +10,10 @@ use assert_cmd::assert::OutputAssertExt;
 use e2e::firewall::Firewall;
 use e2e::lab::{GATEWAY, Lab, PROXY};
 use e2e::matrix::{Affected, row};
-use e2e::ordinary::{Ids, SCENARIOS, Tools, User, has_run_there};
+use e2e::ordinary::{Ids, SCENARIOS, Tools, User, allowed_skips, has_run_there};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use rstest::rstest;
-
-/// The scenarios that a host without root may skip: a file's name and a reason a line.
-const ALLOWED_SKIPS: &str = include_str!("../scenarios/allowed-skips-without-root.txt");
 
 /// Open, the rule of #3472 for one port, UFW for both and what repairs that: one host has them one after the other.
 #[tokio::test]
@@ -84,8 +81,7 @@ fn every_scenario_is_the_same_without_root() -> Result<()> {
     output.assert().success().stdout(contains(" expectations, 0 wrong"));
     let skipped: BTreeSet<_> =
         said.lines().filter(|line| line.ends_with(" skipped")).filter_map(first_word).collect();
-    let allowed: BTreeSet<_> =
-        ALLOWED_SKIPS.lines().filter(|line| !line.starts_with('#')).filter_map(first_word).collect();
+    let allowed: BTreeSet<_> = allowed_skips().map(|(name, _)| name).collect();
     assert!(skipped.is_subset(&allowed), "skipped and not in the list: {skipped:?}\n{said}");
     Ok(())
 }

@@ -31,6 +31,9 @@ struct Map {
 
 /// Enters. Everything that can be seen to be missing is looked for before the first step that cannot be taken back.
 pub(super) fn enter() -> Result<(), PrivilegeError> {
+    if fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() > 1) {
+        return Err(PrivilegeError::Threads);
+    }
     let maps = if geteuid().is_root() { of_root()? } else { of_user()? };
     let kernel = PrivilegeError::kernel;
     let pipe = || std::io::pipe().map_err(|error| errno_of(&error));
@@ -39,7 +42,6 @@ pub(super) fn enter() -> Result<(), PrivilegeError> {
     let process = Pid::this();
     // A process that stays outside: nobody inside may write the maps, or run a set-user-ID program of outside.
     let mapper = match clone_into(CloneFlags::empty()) {
-        Err(Errno::EINVAL) => return Err(PrivilegeError::Threads),
         Err(errno) => return Err(kernel("start a process")(errno)),
         Ok(Side::Child) => {
             drop((tell_ready, answer));

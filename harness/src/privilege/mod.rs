@@ -69,6 +69,13 @@ impl Privilege {
         }
     }
 
+    /// Whether this process is root of a user namespace that lacks ids, so that its hosts are without root: it has entered, or
+    /// whoever started it has.
+    #[must_use]
+    pub fn has_entered() -> bool {
+        Standing::now() == Standing::Enclosed
+    }
+
     /// The rights that a host gets which this process makes now.
     pub(crate) fn rights(self) -> Result<Rights, PrivilegeError> {
         match (self, Standing::now()) {
