@@ -1,8 +1,9 @@
 //! What the tests of the suite share.
 //!
 //! The suite runs the programs as a user would, inside hosts. [`programs`] finds them and refuses stale ones, [`lab`] has
-//! a host with all parts, [`firewall`] has those of the matrices, [`fuzz`] compares predictions about random rules with the kernel, [`given`] is what a release validation puts in the place of our own, [`remains`] sees what hosts
-//! leave behind.
+//! a host with all parts, [`firewall`] has those of the matrices and [`matrix`] their rows, [`ordinary`] is a user who is not
+//! root, [`fuzz`] compares predictions about random rules with the kernel, [`given`] is what a release validation puts in the
+//! place of our own, [`remains`] sees what hosts leave behind.
 
 pub mod agreement;
 pub mod firewall;
@@ -10,6 +11,8 @@ pub mod fuzz;
 pub mod given;
 pub mod golden;
 pub mod lab;
+pub mod matrix;
+pub mod ordinary;
 pub mod programs;
 pub mod remains;
 pub mod upstream;

@@ -23,6 +23,13 @@ pub fn harness() -> Result<PathBuf> {
     find("openshell-harness", "OPENSHELL_HARNESS_BIN", harness::BUILD_ID)
 }
 
+/// The folder of this package in the checkout that the suite runs in, which need not be where it was compiled: nextest says
+/// where it is.
+#[must_use]
+pub fn checkout() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into()).into()
+}
+
 /// A program of the package that a test belongs to: `own("creator", env!("CARGO_BIN_EXE_creator"))`. Cargo says at compile
 /// time where it put it; nextest says at run time where it is, also when it was unpacked from an archive.
 #[must_use]

@@ -8,8 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use e2e::ordinary::User;
 use e2e::{programs, remains};
-use harness::BootStep;
+use harness::{BootStep, Privilege};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rstest::rstest;
@@ -34,6 +35,10 @@ impl Creator {
     fn start(arguments: &[&str], stop_at: Option<BootStep>) -> Self {
         let mut command = Command::new(programs::own("creator", env!("CARGO_BIN_EXE_creator")));
         command.args(arguments).args(["--hosts", &HOSTS.to_string()]);
+        Self::of(command, stop_at)
+    }
+
+    fn of(mut command: Command, stop_at: Option<BootStep>) -> Self {
         if let Some(step) = stop_at {
             command.env(BootStep::STOP_AT, step.name());
         }
@@ -178,6 +183,39 @@ fn nothing_is_left_of_hosts_that_are_shut_down() {
     // The keepers were waited for, so nothing has to be waited for here.
     let left = remains::since(&before, Duration::ZERO);
     assert!(left.is_empty(), "left behind: {left:#?}");
+}
+
+/// The same of an ordinary user's: its hosts are in a user namespace, and have no control groups.
+#[test]
+fn nothing_is_left_of_hosts_without_root_whose_creator_is_killed() {
+    let before = remains::of_hosts();
+    let mut command = User::COMPLETE.command("creator", &[(Privilege::VARIABLE, "auto")]).unwrap();
+    command.args(["--engine", "--hosts", "2"]);
+    let mut creator = Creator::of(command, None);
+    assert!(creator.follow(BOOT_PATIENCE, |line| line == "up"), "the hosts never came up");
+    let during: Vec<_> = remains::of_hosts().difference(&before).cloned().collect();
+    assert!(during.iter().any(|line| line.contains("openshell-harness-keeper")), "{during:?}");
+    assert!(
+        during.iter().any(|line| line.contains("dockerd --host") && line.contains("--rootless")),
+        "{during:?}"
+    );
+    let left = creator.kill(&before);
+    assert!(left.is_empty(), "left behind: {left:#?}");
+}
+
+#[test]
+#[ignore = "a dozen boots as an ordinary user take a minute: scripts/test --long"]
+fn nothing_is_left_of_a_boot_without_root_killed_at_any_step() {
+    let before = remains::of_hosts();
+    for step in BootStep::ALL {
+        let environment = [(Privilege::VARIABLE, "auto"), (BootStep::STOP_AT, step.name())];
+        let mut command = User::COMPLETE.command("creator", &environment).unwrap();
+        command.args(["--engine", "--hosts", "1", "--children", "5"]);
+        let mut creator = Creator::of(command, None);
+        assert!(creator.follow(BOOT_PATIENCE, |line| line.ends_with(&format!(" {step}"))), "no {step}");
+        let left = creator.kill(&before);
+        assert!(left.is_empty(), "left behind at {step}: {left:#?}");
+    }
 }
 
 /// When a keeper is killed too, nobody removes its empty control groups: the next start does, and touches nobody else's.

@@ -104,14 +104,10 @@ fn judge(file: &ScenarioFile, outcome: &Outcome) -> Result<()> {
     Ok(())
 }
 
-/// A file of the checkout that this runs in, which need not be where the test was compiled: nextest says where it is.
+/// A file of the checkout that this runs in.
 fn here(compiled: &Path) -> PathBuf {
-    let folder = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
     let inside = compiled.strip_prefix(env!("CARGO_MANIFEST_DIR"));
-    match (folder, inside) {
-        (Some(folder), Ok(inside)) => folder.join(inside),
-        _ => compiled.to_owned(),
-    }
+    inside.map_or_else(|_| compiled.to_owned(), |inside| programs::checkout().join(inside))
 }
 
 /// The samples are about the probe: what a sandbox experiences there is known from the whole corpus.

@@ -20,8 +20,8 @@
 //!
 //! # In your tests
 //!
-//! With `harness` and `tokio` as dev-dependencies this is a complete test file. It takes root, and the image:
-//! `openshell-harness image build debian-13`.
+//! With `harness` and `tokio` as dev-dependencies this is a complete test file. It takes the image,
+//! `openshell-harness image build debian-13`, and root, or what [`privilege`] says.
 //!
 //! ```no_run
 #![doc = include_str!("../doc/firewall.rs")]
@@ -41,6 +41,7 @@ pub mod image;
 pub mod machine;
 pub mod noise;
 pub mod posture;
+pub mod privilege;
 pub mod scenario;
 pub mod service;
 pub mod trace;
@@ -52,6 +53,7 @@ pub use image::{Image, ImageError};
 pub use machine::Fingerprint;
 pub use noise::Noise;
 pub use posture::{Passage, Posture, PostureError, Ufw};
+pub use privilege::{Privilege, PrivilegeError};
 pub use trace::{Decided, HostTrace, TraceError, TracedDial};
 
 /// The digest of the sources and the lock file that this library was built from; `openshell-harness build-id` prints that

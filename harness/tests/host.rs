@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use assert_cmd::assert::OutputAssertExt;
 use harness::image::Image;
-use harness::{BootError, BootStep, Engine, EngineError, ExecError, Host};
+use harness::{BootError, BootStep, Engine, EngineError, ExecError, Host, Privilege};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -363,4 +363,12 @@ fn the_cache_is_where_the_environment_says() -> Result {
         assert!(stderr.contains(&format!("is not in the cache {expected}")), "{variable}: {stderr}");
     }
     Ok(())
+}
+
+/// This process has threads, so it is too late to enter; nothing is booted as root instead.
+#[tokio::test]
+async fn a_host_without_root_takes_a_process_that_has_entered() {
+    let error = Host::builder().privilege(Privilege::User).start().await.unwrap_err().to_string();
+    assert!(error.starts_with("this process is in no user namespace of its own"), "{error}");
+    assert!(error.contains("\nhint: set OPENSHELL_HARNESS_PRIVILEGE=auto"), "{error}");
 }

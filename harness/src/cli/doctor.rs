@@ -3,13 +3,14 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use harness::Privilege;
 use harness::machine::{Severity, examine};
 
 use super::output;
 
 /// Fails when no host can be made here.
-pub(super) fn run(json: bool) -> Result<ExitCode> {
-    let findings = examine();
+pub(super) fn run(json: bool, privilege: Privilege) -> Result<ExitCode> {
+    let findings = examine(privilege);
     if json {
         output::line(serde_json::to_string_pretty(&findings)?);
     } else {

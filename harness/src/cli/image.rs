@@ -1,10 +1,13 @@
 //! `openshell-harness image`.
 
+use std::io::{self, IsTerminal as _};
+use std::os::fd::AsFd as _;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use clap::Subcommand;
+use harness::Privilege;
 use harness::image::{Cache, Definition, ImageError};
 
 use super::output;
@@ -12,7 +15,7 @@ use super::output;
 /// What to do with images. A definition is a built-in name or a file that ends in `.toml`.
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Build an image, unless it is there: about a minute, as root.
+    /// Build an image, unless it is there: about a minute.
     Build {
         /// The definition.
         #[arg(default_value = "debian-13")]
@@ -30,6 +33,18 @@ pub(super) enum Command {
         #[arg(default_value = "debian-13")]
         definition: String,
     },
+    /// Write an image to standard output as a tar archive, for `import` by another user.
+    Export {
+        /// The definition.
+        #[arg(default_value = "debian-13")]
+        definition: String,
+    },
+    /// Make an image of a tar archive on standard input, unless it is there: a few seconds, and no network.
+    Import {
+        /// The definition.
+        #[arg(default_value = "debian-13")]
+        definition: String,
+    },
     /// Remove an image from the cache.
     Remove {
         /// The definition.
@@ -37,7 +52,11 @@ pub(super) enum Command {
     },
 }
 
-pub(super) fn run(command: Command) -> Result<ExitCode> {
+pub(super) fn run(command: Command, privilege: Privilege) -> Result<ExitCode> {
+    // A list only reads, so it is for everybody; root's list is another one than that of root's hosts without root.
+    if privilege == Privilege::User || !matches!(command, Command::List { .. }) {
+        privilege.enter()?;
+    }
     let cache = Cache::open()?;
     match command {
         Command::Build { definition } => {
@@ -46,8 +65,6 @@ pub(super) fn run(command: Command) -> Result<ExitCode> {
             if cache.find(&definition).is_ok() {
                 output::talk(format_args!("image {name} is in {}", cache.folder().display()));
             } else {
-                let root = nix::unistd::geteuid().is_root();
-                ensure!(root, ImageError::NotRoot { name: name.to_owned() });
                 output::talk(format_args!(
                     "building image {name} in {}; this takes a minute",
                     cache.folder().display()
@@ -56,6 +73,21 @@ pub(super) fn run(command: Command) -> Result<ExitCode> {
                 cache.build(&definition)?;
                 output::talk(format_args!("built image {name} in {:.0} s", start.elapsed().as_secs_f64()));
             }
+        }
+        Command::Export { definition } => {
+            let stdout = io::stdout();
+            ensure!(
+                !stdout.is_terminal(),
+                "an archive is nothing for a terminal\nhint: > FILE, or | a command"
+            );
+            cache.export(&Definition::named(&definition)?, stdout.as_fd().try_clone_to_owned()?)?;
+        }
+        Command::Import { definition } => {
+            let stdin = io::stdin();
+            ensure!(!stdin.is_terminal(), "the archive is to come from standard input\nhint: < FILE");
+            let definition = Definition::named(&definition)?;
+            cache.import(&definition, stdin.as_fd().try_clone_to_owned()?)?;
+            output::talk(format_args!("image {} is in {}", definition.name(), cache.folder().display()));
         }
         Command::List { json } => list(&cache, json)?,
         Command::Verify { definition } => {

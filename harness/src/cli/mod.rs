@@ -10,7 +10,8 @@ mod scenario;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use harness::Privilege;
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (build ", env!("OPENSHELL_BUILD_ID"), ")");
 
@@ -20,6 +21,10 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (build ", env!("OPENS
 #[derive(Parser)]
 #[command(name = "openshell-harness", version = VERSION)]
 struct Arguments {
+    /// With whose rights hosts are made: root's, an ordinary user's in a user namespace, or whichever the caller is.
+    /// OPENSHELL_HARNESS_PRIVILEGE says it where this does not
+    #[arg(long, global = true, value_name = "auto|root|user")]
+    privilege: Option<Privilege>,
     #[command(subcommand)]
     command: Command,
 }
@@ -56,11 +61,14 @@ enum Command {
 pub(crate) fn run() -> ExitCode {
     // A usage error ends the program here with exit code 2, as clap does.
     let arguments = Arguments::parse();
+    let privilege = arguments.privilege.unwrap_or_else(privilege_of_environment);
+    // There is one thread yet, which is when a process may enter a user namespace.
+    let entered = || Ok(privilege.enter()?);
     let result = match arguments.command {
-        Command::Doctor { json } => doctor::run(json),
-        Command::Image(command) => image::run(command),
-        Command::Reproduce { probe } => reproduce::run(probe),
-        Command::Run(arguments) => scenario::run(arguments),
+        Command::Doctor { json } => doctor::run(json, privilege),
+        Command::Image(command) => image::run(command, privilege),
+        Command::Reproduce { probe } => entered().and_then(|()| reproduce::run(probe)),
+        Command::Run(arguments) => entered().and_then(|()| scenario::run(arguments)),
         Command::Scenarios(arguments) => scenario::list(arguments),
         Command::Fingerprint(command) => fingerprint::run(command),
         Command::BuildId => {
@@ -71,5 +79,15 @@ pub(crate) fn run() -> ExitCode {
     result.unwrap_or_else(|error| {
         output::error(&error);
         ExitCode::FAILURE
+    })
+}
+
+fn privilege_of_environment() -> Privilege {
+    let Some(said) = std::env::var_os(Privilege::VARIABLE).filter(|it| !it.is_empty()) else {
+        return Privilege::Auto;
+    };
+    said.to_string_lossy().parse().unwrap_or_else(|message: String| {
+        let message = format!("{}: {message}", Privilege::VARIABLE);
+        Arguments::command().error(clap::error::ErrorKind::InvalidValue, message).exit()
     })
 }

@@ -22,6 +22,7 @@ use super::{BootError, BootStep, Cgroups, Host, cgroup, read_whole, tail};
 use crate::engine::{Docker, Engine};
 use crate::image::{Cache, Image, Source};
 use crate::machine;
+use crate::privilege::{Privilege, Rights};
 
 /// How long a boot without engine may take; measured: 20 ms.
 const BOOT_DEADLINE: Duration = Duration::from_secs(20);
@@ -53,6 +54,7 @@ pub struct HostBuilder {
     os_release: Option<String>,
     kernel_version: Option<String>,
     cgroups: Cgroups,
+    privilege: Privilege,
     binds: Vec<Bind>,
     observer: Option<Observer>,
 }
@@ -113,6 +115,14 @@ impl HostBuilder {
         self
     }
 
+    /// With whose rights it is made; [`Privilege::Auto`] unless said. As an ordinary user's it takes a process that has entered
+    /// ([`Privilege::enter`]).
+    #[must_use]
+    pub fn privilege(mut self, privilege: Privilege) -> Self {
+        self.privilege = privilege;
+        self
+    }
+
     /// Lets it see a file or folder of the machine, for reading only.
     #[must_use]
     pub fn bind(self, source: impl Into<PathBuf>, target: impl Into<PathBuf>) -> Self {
@@ -143,10 +153,14 @@ impl HostBuilder {
     /// When a step fails. Nothing of the host is left then.
     pub async fn start(self) -> Result<Host, BootError> {
         let steps = Steps { observer: self.observer.clone(), stop_at: stop_at()? };
+        let rights = self.privilege.rights()?;
         machine::check_can_boot(self.engine)?;
-        let boot = self.boot(steps.stop_at)?;
-        // Folders that a killed keeper left behind go now; another creator may be at it, so they are locked.
-        if let Ok(_lock) = Cache::open()?.lock("cgroups") {
+        let boot = self.boot(rights, steps.stop_at)?;
+        // Folders that a killed keeper left behind go now; another creator may be at it, so they are locked. An ordinary
+        // user's hosts have none.
+        if rights == Rights::Root
+            && let Ok(_lock) = Cache::open()?.lock("cgroups")
+        {
             let _ = cgroup::sweep();
         }
         let image = self.image.clone().map_or_else(Image::debian_13, Ok)?;
@@ -171,6 +185,7 @@ impl HostBuilder {
         let mut host = Host {
             name: boot.hostname,
             image,
+            rights,
             init,
             namespace,
             log: started.log,
@@ -203,7 +218,7 @@ impl HostBuilder {
         Ok(())
     }
 
-    fn boot(&self, stop_at: Option<BootStep>) -> Result<Boot, BootError> {
+    fn boot(&self, rights: Rights, stop_at: Option<BootStep>) -> Result<Boot, BootError> {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let hostname =
             self.name.clone().unwrap_or_else(|| format!("host-{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
@@ -220,13 +235,27 @@ impl HostBuilder {
                 return Err(bad(&format!("bind {}", bind.source.display()), error.to_string()));
             }
         }
-        let root = match self.image.clone().map_or_else(Image::debian_13, Ok)?.source() {
-            Source::Built(folder) => Root::Image(folder.clone()),
-            Source::Machine(mount) => Root::Machine(mount.clone()),
+        let image = self.image.clone().map_or_else(Image::debian_13, Ok)?;
+        let root = match (image.source(), rights) {
+            (Source::Built(folder), _) => Root::Image(folder.clone()),
+            (Source::Machine(mount), Rights::Root) => Root::Machine(mount.clone()),
+            (Source::Machine(_), Rights::User) => {
+                let message = "the machine's own userland takes privilege root: its files belong to root, \
+                               whom a user namespace does not have\nhint: sudo, or an image of its own"
+                    .to_owned();
+                return Err(bad("image machine", message));
+            }
         };
+        if matches!(root, Root::Image(_)) {
+            image.check_owner()?;
+        }
+        if rights == Rights::User && self.cgroups == Cgroups::V1 {
+            let message = "control groups of v1 take privilege root".to_owned();
+            return Err(bad("cgroups", message));
+        }
         let binds = self.binds.clone();
         let stop_at = stop_at.filter(|step| !step.is_the_creators());
-        Ok(Boot { hostname, root, binds, cgroups: self.cgroups, stop_at })
+        Ok(Boot { hostname, root, binds, cgroups: self.cgroups, rights, stop_at })
     }
 }
 
@@ -238,6 +267,7 @@ impl std::fmt::Debug for HostBuilder {
             .field("engine", &self.engine)
             .field("engine_arguments", &self.engine_arguments)
             .field("cgroups", &self.cgroups)
+            .field("privilege", &self.privilege)
             .field("binds", &self.binds)
             .finish_non_exhaustive()
     }

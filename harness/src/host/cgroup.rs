@@ -9,6 +9,8 @@ use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use serde::{Deserialize, Serialize};
 
+use crate::privilege::Rights;
+
 /// Every folder of ours begins so; the boot id, the keeper's process id and its start time follow.
 const PREFIX: &str = "openshell-harness.";
 
@@ -43,8 +45,12 @@ pub(super) struct HostCgroups {
 }
 
 impl HostCgroups {
-    /// Makes the folders, named after the calling process, which is to remove them.
-    pub(super) fn create(kind: Cgroups) -> io::Result<Self> {
+    /// Makes the folders, named after the calling process, which is to remove them. An ordinary user's host has none: the
+    /// machine's are not the user's, and a rootless engine outside of systemd uses none.
+    pub(super) fn create(kind: Cgroups, rights: Rights) -> io::Result<Self> {
+        if rights == Rights::User {
+            return Ok(Self { hierarchies: Vec::new(), name: String::new() });
+        }
         let mut hierarchies = mounted()?;
         let has_v1 = hierarchies.iter().any(|hierarchy| hierarchy.v1.is_some());
         let v1 = match kind {
@@ -89,6 +95,12 @@ impl HostCgroups {
     /// Mounts the hierarchies at `target` as the calling process's cgroup namespace shows them.
     pub(super) fn mount_at(&self, target: &Path) -> Result<(), Errno> {
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        if self.hierarchies.is_empty() {
+            // For programs that look what kind of control groups there is; nothing can be made in it.
+            let flags = flags | MsFlags::MS_RDONLY;
+            return mount(Some("cgroup2"), target, Some("cgroup2"), flags, None::<&str>)
+                .or_else(|_| mount(Some("tmpfs"), target, Some("tmpfs"), flags, Some("mode=755,size=64k")));
+        }
         if self.hierarchies.iter().any(|hierarchy| hierarchy.v1.is_none()) {
             return mount(Some("cgroup2"), target, Some("cgroup2"), flags, None::<&str>);
         }

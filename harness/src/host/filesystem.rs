@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{chdir, pivot_root};
 
 use super::cgroup::HostCgroups;
-use super::protocol::{Bind, Root};
+use super::protocol::{Bind, Boot, Root};
+use crate::privilege::Rights;
 
 /// A step of the file system's making that failed.
 pub(super) type Failure = String;
@@ -71,12 +73,8 @@ pub(super) fn mount_root(root: &Root) -> Result<PathBuf, Failure> {
 }
 
 /// Mounts the kernel's file systems and the binds, and writes the few files that name the host.
-pub(super) fn furnish(
-    root: &Path,
-    hostname: &str,
-    cgroups: &HostCgroups,
-    binds: &[Bind],
-) -> Result<(), Failure> {
+pub(super) fn furnish(root: &Path, boot: &Boot, cgroups: &HostCgroups) -> Result<(), Failure> {
+    let hostname = &boot.hostname;
     let strict = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     for folder in ["proc", "sys", "dev", "run", "tmp"] {
         make_folder(&root.join(folder))?;
@@ -86,7 +84,7 @@ pub(super) fn furnish(
     try_mount(Some("sysfs"), root.join("sys"), Some("sysfs"), strict | MsFlags::MS_RDONLY, None)?;
     let target = root.join("sys/fs/cgroup");
     cgroups.mount_at(&target).map_err(failed("mount the control groups at", &target))?;
-    make_devices(&root.join("dev"))?;
+    make_devices(&root.join("dev"), boot.rights)?;
     let nosuid = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     try_mount(Some("tmpfs"), root.join("run"), Some("tmpfs"), nosuid, Some("mode=755"))?;
     make_folder(&root.join("run/lock"))?;
@@ -95,7 +93,7 @@ pub(super) fn furnish(
     let hosts = format!("127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.1.1 {hostname}\n");
     write(&root.join("etc/hosts"), &hosts)?;
     write(&root.join("etc/resolv.conf"), "# a hermetic host has no resolver\n")?;
-    binds.iter().try_for_each(|bind| mount_bind(root, bind))
+    boot.binds.iter().try_for_each(|bind| mount_bind(root, bind))
 }
 
 /// Makes `root` the root and lets go of the machine's file systems.
@@ -160,13 +158,20 @@ fn protect_proc(proc: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn make_devices(dev: &Path) -> Result<(), Failure> {
+fn make_devices(dev: &Path, rights: Rights) -> Result<(), Failure> {
     let options = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     try_mount(Some("tmpfs"), dev, Some("tmpfs"), options, Some("mode=755,size=64k"))?;
     let devices =
         [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
     for (name, major, minor) in devices {
         let path = dev.join(name);
+        if rights == Rights::User {
+            // A user namespace makes no devices; the machine's own are as good.
+            File::create(&path).map_err(|error| format!("make {}: {error}", path.display()))?;
+            let machines = Path::new("/dev").join(name);
+            try_mount(machines.to_str(), &path, None, MsFlags::MS_BIND, None)?;
+            continue;
+        }
         mknod(&path, SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(major, minor))
             .map_err(failed("make", &path))?;
         // Not subject to the umask.
@@ -210,7 +215,11 @@ fn mount_bind(root: &Path, bind: &Bind) -> Result<(), Failure> {
 
 fn remount_read_only(path: &Path) -> Result<(), Failure> {
     let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID;
-    try_mount(None, path, None, flags, None)
+    // In a user namespace the machine's own restrictions of a mount are locked: they have to be repeated.
+    let machines = statvfs(path).map_err(failed("look at", path))?.flags();
+    let locked = [(FsFlags::ST_NODEV, MsFlags::MS_NODEV), (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC)];
+    let locked = locked.into_iter().filter(|(has, _)| machines.contains(*has)).map(|(_, flag)| flag);
+    try_mount(None, path, None, locked.fold(flags, MsFlags::union), None)
 }
 
 fn make_folder(path: &Path) -> Result<(), Failure> {

@@ -53,7 +53,7 @@ fn furnish(boot: &Boot, cgroups: &HostCgroups, control: &OwnedFd, machine: &[u64
 
     let root = filesystem::mount_root(&boot.root)?;
     reach(BootStep::RootMounted, boot, control);
-    filesystem::furnish(&root, &boot.hostname, cgroups, &boot.binds)?;
+    filesystem::furnish(&root, boot, cgroups)?;
     reach(BootStep::Furnished, boot, control);
     filesystem::pivot(&root)?;
     reach(BootStep::Pivoted, boot, control);

@@ -76,8 +76,8 @@ fn keep() -> Result<(), String> {
     let boot: Boot = serde_json::from_slice(&buffer[..length]).map_err(|error| error.to_string())?;
     reach(BootStep::Keeper, &boot, &control);
 
-    let cgroups =
-        HostCgroups::create(boot.cgroups).map_err(|error| format!("make control groups: {error}"))?;
+    let cgroups = HostCgroups::create(boot.cgroups, boot.rights)
+        .map_err(|error| format!("make control groups: {error}"))?;
     reach(BootStep::Cgroups, &boot, &control);
     let machine = namespace_inodes().map_err(|error| format!("read the machine's namespaces: {error}"))?;
     match clone_into(NAMESPACES) {

@@ -43,6 +43,7 @@ pub(crate) use step::Steps;
 
 use crate::engine::{Docker, EngineError, NetworkInfo};
 use crate::image::{Image, ImageError};
+use crate::privilege::{PrivilegeError, Rights};
 
 /// How long the kernel may take to end a host's processes; measured: 20 ms with an engine.
 const END_DEADLINE: Duration = Duration::from_secs(10);
@@ -54,11 +55,9 @@ pub enum BootError {
     /// There is no such image.
     #[error(transparent)]
     Image(#[from] ImageError),
-    /// Only root can make a host.
-    #[error(
-        "a host can only be made by root (its namespaces need CAP_SYS_ADMIN)\nhint: run this with sudo, or see `openshell-harness doctor`"
-    )]
-    NotRoot,
+    /// This process cannot make hosts with the rights that were asked for.
+    #[error(transparent)]
+    Privilege(#[from] PrivilegeError),
     /// The kernel would have to load modules, which the harness never makes it do.
     #[error("the kernel has not loaded: {}\nhint: sudo modprobe -a {}", .missing.join(" "), .missing.join(" "))]
     MissingModules {
@@ -121,6 +120,7 @@ impl fmt::Debug for BootError {
 pub struct Host {
     name: String,
     image: Image,
+    rights: Rights,
     init: i32,
     namespace: Namespace,
     log: File,
@@ -151,6 +151,12 @@ impl Host {
     #[must_use]
     pub fn image(&self) -> &Image {
         &self.image
+    }
+
+    /// Whether its root is an ordinary user outside, and its engine a rootless one.
+    #[must_use]
+    pub fn is_rootless(&self) -> bool {
+        self.rights == Rights::User
     }
 
     /// The process id of its init as the machine sees it.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::step::BootStep;
 use crate::host::cgroup::Cgroups;
+use crate::privilege::Rights;
 
 /// `argv[0]` of a program that is to be the keeper of a host instead of itself.
 pub(super) const KEEPER: &str = "openshell-harness-keeper";
@@ -24,6 +25,7 @@ pub(super) struct Boot {
     pub(super) root: Root,
     pub(super) binds: Vec<Bind>,
     pub(super) cgroups: Cgroups,
+    pub(super) rights: Rights,
     /// The step at which the boot waits until its creator is gone; for tests of exactly that.
     pub(super) stop_at: Option<BootStep>,
 }

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::{Cache, Definition, Image, ImageError, Manifest, tree};
+use super::{Cache, Definition, Image, ImageError, Manifest, archive, tree};
+use crate::privilege::Privilege;
 
 /// What no host reads and what would be a third of the tree.
 const LEFT_OUT: [&str; 4] =
@@ -18,15 +19,35 @@ impl Cache {
     /// installed into a folder of the cache, and a service in it is never started.
     ///
     /// # Errors
-    /// When the caller is not root, `mmdebstrap` is missing or fails. What it had built is removed then.
+    /// When the caller can make no hosts ([`Privilege::enter`](crate::Privilege::enter)), `mmdebstrap` is missing or fails. What
+    /// it had built is removed then.
     pub fn build(&self, definition: &Definition) -> Result<Image, ImageError> {
+        self.make(definition, |rootfs| run_mmdebstrap(rootfs, definition))
+    }
+
+    /// Makes the image of a definition from a `tar` archive of its tree, as [`export`](Self::export) writes it, unless it is
+    /// there already. It takes about a second, and no network.
+    ///
+    /// The owners in the archive are numbers of the image; the files get the ids that those are outside.
+    ///
+    /// # Errors
+    /// When the caller can make no hosts, or `tar` is missing or fails. What it had unpacked is removed then.
+    pub fn import(&self, definition: &Definition, archive: impl Into<Stdio>) -> Result<Image, ImageError> {
+        let archive = archive.into();
+        self.make(definition, |rootfs| archive::unpack(rootfs, definition, archive))
+    }
+
+    /// Makes it, by `fill`, which is told where the tree is to be.
+    fn make(
+        &self,
+        definition: &Definition,
+        fill: impl FnOnce(&Path) -> Result<(), ImageError>,
+    ) -> Result<Image, ImageError> {
         if let Ok(image) = self.find(definition) {
             return Ok(image);
         }
         let name = definition.name().to_owned();
-        if !nix::unistd::geteuid().is_root() {
-            return Err(ImageError::NotRoot { name });
-        }
+        Privilege::Auto.rights()?;
         let _lock = self.lock(&name)?;
         // Another process may have built it while this one waited for the lock.
         if let Ok(image) = self.find(definition) {
@@ -39,7 +60,7 @@ impl Cache {
                 fs::remove_dir_all(leftover).map_err(ImageError::io(leftover))?;
             }
         }
-        let result = build_into(&partial, definition);
+        let result = make_in(&partial, definition, fill);
         if result.is_err() {
             let _ = fs::remove_dir_all(&partial);
         }
@@ -49,10 +70,14 @@ impl Cache {
     }
 }
 
-fn build_into(folder: &Path, definition: &Definition) -> Result<(), ImageError> {
+fn make_in(
+    folder: &Path,
+    definition: &Definition,
+    fill: impl FnOnce(&Path) -> Result<(), ImageError>,
+) -> Result<(), ImageError> {
     let rootfs = folder.join("rootfs");
     fs::create_dir_all(folder.join("mount")).map_err(ImageError::io(folder))?;
-    run_mmdebstrap(&rootfs, definition)?;
+    fill(&rootfs)?;
     // The package does not bring it, and the engine does not make it on a read-only parent.
     for needed in ["var/lib/docker", "var/lib/containerd"] {
         let path = rootfs.join(needed);
@@ -76,6 +101,7 @@ fn build_into(folder: &Path, definition: &Definition) -> Result<(), ImageError> 
 
 fn run_mmdebstrap(rootfs: &Path, definition: &Definition) -> Result<(), ImageError> {
     let mut command = Command::new("mmdebstrap");
+    // Root's mode also for the root of a user namespace, whose files then are those of the namespace's ids.
     command.args(["--mode=root", "--variant=minbase"]);
     command.arg(format!("--include={}", definition.packages()));
     for pattern in LEFT_OUT {
@@ -97,14 +123,7 @@ fn run_mmdebstrap(rootfs: &Path, definition: &Definition) -> Result<(), ImageErr
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let lines: Vec<_> = said.lines().collect();
-    let tail = lines[lines.len().saturating_sub(12)..].join("\n");
-    Err(ImageError::BuildFailed {
-        name: definition.name().to_owned(),
-        status: output.status.to_string(),
-        tail,
-    })
+    Err(ImageError::failed("mmdebstrap", definition, &output))
 }
 
 /// Where the packages come from, when it is not the default of `mmdebstrap`.

@@ -7,7 +7,8 @@ use super::{Definition, Image, ImageError, Manifest};
 
 /// The folder that holds what was built once.
 ///
-/// It is `OPENSHELL_HARNESS_CACHE`, else `openshell-harness` in `XDG_CACHE_HOME` or `~/.cache`.
+/// It is `OPENSHELL_HARNESS_CACHE`, else `openshell-harness` in `XDG_CACHE_HOME` or `~/.cache`; for hosts that are not root's,
+/// the folder `user-UID` in it: the files of an image belong to the ids of who unpacked it.
 #[derive(Clone, Debug)]
 pub struct Cache {
     folder: PathBuf,
@@ -19,12 +20,20 @@ impl Cache {
     /// # Errors
     /// When no environment variable says where it is.
     pub fn open() -> Result<Self, ImageError> {
+        Self::of(crate::privilege::owner())
+    }
+
+    /// The cache of the user with that id outside, or of the machine's root.
+    pub(crate) fn of(owner: Option<u32>) -> Result<Self, ImageError> {
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let folder = set("OPENSHELL_HARNESS_CACHE")
             .or_else(|| Some(set("XDG_CACHE_HOME")?.join("openshell-harness")))
             .or_else(|| Some(set("HOME")?.join(".cache/openshell-harness")))
             .ok_or(ImageError::NoCache)?;
-        let folder = std::path::absolute(&folder).map_err(ImageError::io(&folder))?;
+        let mut folder = std::path::absolute(&folder).map_err(ImageError::io(&folder))?;
+        if let Some(owner) = owner {
+            folder.push(format!("user-{owner}"));
+        }
         Ok(Self { folder })
     }
 

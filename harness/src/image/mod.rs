@@ -10,17 +10,22 @@
 //!   manifest.toml    what it was built from, its packages, and the digest of the tree
 //! ```
 
+mod archive;
 mod build;
 mod cache;
 mod definition;
 mod tree;
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::Output;
 
 use serde::{Deserialize, Serialize};
 
 pub use cache::Cache;
 pub use definition::Definition;
+
+use crate::privilege::PrivilegeError;
 
 /// Why there is no such image.
 #[derive(Debug, thiserror::Error)]
@@ -55,18 +60,35 @@ pub enum ImageError {
         /// The cache, which depends on the caller's environment.
         cache: PathBuf,
     },
-    /// Images are built as root only, because their files belong to many users.
-    #[error("image {name} can only be built by root\nhint: sudo openshell-harness image build {name}")]
-    NotRoot {
+    /// The files of an image belong to many users, whom a process has to have.
+    #[error(transparent)]
+    Privilege(#[from] PrivilegeError),
+    /// The tree in the cache belongs to ids that the caller does not have.
+    #[error(
+        "the files in {} are not the caller's: another user made them\nhint: openshell-harness image remove {name} && openshell-harness image build {name}, or another OPENSHELL_HARNESS_CACHE", .folder.display()
+    )]
+    Foreign {
+        /// The image's name.
+        name: String,
+        /// Where it is.
+        folder: PathBuf,
+    },
+    /// An archive has no system in it.
+    #[error(
+        "what was unpacked for image {name} has no /usr and /etc\nhint: openshell-harness image export {name} writes such an archive"
+    )]
+    NoUserland {
         /// The image's name.
         name: String,
     },
     /// The tool that builds images is missing.
     #[error("mmdebstrap is not installed\nhint: sudo apt-get install mmdebstrap")]
     NoBuilder,
-    /// The tool that builds images failed.
-    #[error("mmdebstrap failed with {status} while it built image {name}:\n{tail}")]
+    /// The tool that makes images failed.
+    #[error("{tool} failed with {status} at image {name}:\n{tail}")]
     BuildFailed {
+        /// The tool.
+        tool: &'static str,
         /// The image's name.
         name: String,
         /// Its exit status.
@@ -99,6 +121,18 @@ pub enum ImageError {
 impl ImageError {
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { path: path.to_owned(), source }
+    }
+
+    fn failed(tool: &'static str, definition: &Definition, output: &Output) -> Self {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let lines: Vec<_> = said.lines().collect();
+        let tail = lines[lines.len().saturating_sub(12)..].join("\n");
+        Self::BuildFailed {
+            tool,
+            name: definition.name().to_owned(),
+            status: output.status.to_string(),
+            tail,
+        }
     }
 }
 
@@ -175,6 +209,16 @@ impl Image {
         match &self.source {
             Source::Built(folder) => cache::read_manifest(folder).map(Some),
             Source::Machine(_) => Ok(None),
+        }
+    }
+
+    /// Whether its files belong to the ids that the calling process has.
+    pub(crate) fn check_owner(&self) -> Result<(), ImageError> {
+        let rootfs = self.rootfs();
+        match std::fs::metadata(&rootfs) {
+            Ok(metadata) if metadata.uid() == 0 => Ok(()),
+            Ok(_) => Err(ImageError::Foreign { name: self.name.clone(), folder: rootfs }),
+            Err(error) => Err(ImageError::io(&rootfs)(error)),
         }
     }
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::missing_modules;
 use crate::engine::Engine;
 use crate::image::{Cache, Definition};
+use crate::privilege::{Hindrance, Privilege, Rights};
 
 /// How a finding matters.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -37,10 +38,11 @@ pub struct Finding {
     pub way_out: String,
 }
 
-/// Looks at the machine. Nothing is changed.
+/// Looks at the machine, as hosts with that privilege would find it. Nothing of it is changed; the calling process itself
+/// enters ([`Privilege::enter`]), for that is the only way to see whether it can.
 #[must_use]
-pub fn examine() -> Vec<Finding> {
-    vec![privilege(), user_namespaces(), modules(), control_groups(), builder(), image()]
+pub fn examine(asked: Privilege) -> Vec<Finding> {
+    vec![privilege(asked), user_namespaces(), modules(), control_groups(), builder(), image()]
 }
 
 fn well(what: &'static str, found: impl Into<String>) -> Finding {
@@ -48,36 +50,39 @@ fn well(what: &'static str, found: impl Into<String>) -> Finding {
     Finding { what, severity: Severity::Ok, found, disables: "", way_out: String::new() }
 }
 
-fn privilege() -> Finding {
-    if nix::unistd::geteuid().is_root() {
-        return well("privilege", "root");
-    }
+fn privilege(asked: Privilege) -> Finding {
+    let message = match asked.enter().and_then(|()| asked.rights()) {
+        Ok(Rights::Root) => return well("privilege", "root"),
+        Ok(Rights::User) => {
+            let outside = crate::privilege::owner().map(|uid| format!(" (uid {uid} outside)"));
+            let found = format!("root of a user namespace{}", outside.unwrap_or_default());
+            return well("privilege", found);
+        }
+        Err(error) => error.to_string(),
+    };
+    let (found, way_out) = message.split_once("\nhint: ").unwrap_or((&message, "run it with sudo"));
     Finding {
         what: "privilege",
         severity: Severity::Blocked,
-        found: "an ordinary user".to_owned(),
+        found: found.to_owned(),
         disables: "every host",
-        way_out: "run it with sudo".to_owned(),
+        way_out: way_out.to_owned(),
     }
 }
 
 fn user_namespaces() -> Finding {
     let limit = fs::read_to_string("/proc/sys/user/max_user_namespaces").unwrap_or_default();
-    let restricted = fs::read_to_string("/proc/sys/kernel/apparmor_restrict_unprivileged_userns");
-    if limit.trim() == "0" {
-        return Finding {
-            what: "user namespaces",
-            severity: Severity::Limited,
-            found: "user.max_user_namespaces is 0".to_owned(),
-            disables: "nothing yet; hosts without root will need them",
-            way_out: "sudo sysctl user.max_user_namespaces=15000".to_owned(),
-        };
-    }
-    match restricted {
-        Ok(value) if value.trim() == "1" => {
-            well("user namespaces", "for root; AppArmor restricts those of ordinary users")
-        }
-        _ => well("user namespaces", format!("up to {}", limit.trim())),
+    let Some(hindrance) = Hindrance::switched_on() else {
+        return well("user namespaces", format!("up to {}", limit.trim()));
+    };
+    let text = hindrance.to_string();
+    let (found, way_out) = text.split_once(": ").unwrap_or((&text, "run it with sudo"));
+    Finding {
+        what: "user namespaces",
+        severity: Severity::Limited,
+        found: found.to_owned(),
+        disables: "hosts without root",
+        way_out: way_out.to_owned(),
     }
 }
 
@@ -103,6 +108,9 @@ fn control_groups() -> Finding {
     } else {
         "v1"
     };
+    if Privilege::Auto.rights().is_ok_and(|rights| rights == Rights::User) {
+        return well("control groups", format!("{kind}; hosts without root have none of their own"));
+    }
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let writable = mounts.lines().any(|line| {
         let is_cgroup = line.contains(" - cgroup ") || line.contains(" - cgroup2 ");

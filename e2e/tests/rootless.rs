@@ -1,0 +1,166 @@
+//! Hosts of an ordinary user: the same verdicts, the same program, and errors that name the way out.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+
+use anyhow::Result;
+use assert_cmd::assert::OutputAssertExt;
+use e2e::firewall::Firewall;
+use e2e::lab::Lab;
+use e2e::matrix::rows;
+use e2e::ordinary::{Ids, SCENARIOS, Tools, User, allowed_skips, has_run_there};
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::contains;
+use rstest::rstest;
+
+/// Open, the rule of #3472 for one port, UFW for both and what repairs that: one host has them one after the other.
+#[tokio::test]
+async fn the_core_verdicts_are_the_same_without_root() -> Result<()> {
+    if has_run_there()? {
+        return Ok(());
+    }
+    let lab = Lab::start().await?;
+    assert!(lab.host.is_rootless());
+    for firewall in [Firewall::Open, Firewall::RuleOf3472, Firewall::UfwWithRemedy] {
+        rows(&lab, firewall).await?;
+    }
+    lab.host.shutdown().await?;
+    Ok(())
+}
+
+#[rstest]
+#[tokio::test]
+#[ignore = "the whole matrix once more: scripts/test --long"]
+async fn the_verdict_without_root_of(
+    #[values(
+        Firewall::Open,
+        Firewall::RuleOf3472,
+        Firewall::PolicyDrop,
+        Firewall::UfwDefaultDeny,
+        Firewall::UfwWithRemedy
+    )]
+    firewall: Firewall,
+) -> Result<()> {
+    if has_run_there()? {
+        return Ok(());
+    }
+    let lab = Lab::start().await?;
+    assert!(lab.host.is_rootless());
+    rows(&lab, firewall).await?;
+    lab.host.shutdown().await?;
+    Ok(())
+}
+
+/// The main job of the program, whole. Its image came from root's by `image export` and `image import`.
+#[test]
+fn the_bug_is_reproduced_and_repaired_by_an_ordinary_user() -> Result<()> {
+    let mut reproduce = User::COMPLETE.command("openshell-harness", &[])?;
+    let output = reproduce.arg("reproduce").output()?;
+    output
+        .assert()
+        .success()
+        .stdout(contains("8080 gateway        tcp_failed (dropped)"))
+        .stdout(contains("$ ufw allow from 172.18.0.0/16 to 172.18.0.1 port 8080 proto tcp"))
+        .stdout(contains("8080 gateway        ok: sandboxes reach 172.18.0.1:8080"))
+        .stdout(contains("the host is gone"));
+    Ok(())
+}
+
+/// Every file of the corpus. What a host without root could not show would be named in the list, with a reason.
+#[test]
+#[ignore = "the whole corpus once more takes minutes: scripts/test --long"]
+fn every_scenario_is_the_same_without_root() -> Result<()> {
+    let mut run = User::COMPLETE.command("openshell-harness", &[])?;
+    let output = run.args(["run", "--at-once", "2", SCENARIOS]).output()?;
+    let said = String::from_utf8(output.stdout.clone())?;
+    output.assert().success().stdout(contains(" expectations, 0 wrong"));
+    let skipped: BTreeSet<_> =
+        said.lines().filter(|line| line.ends_with(" skipped")).filter_map(first_word).collect();
+    let allowed: BTreeSet<_> = allowed_skips().map(|(name, _)| name).collect();
+    assert!(skipped.is_subset(&allowed), "skipped and not in the list: {skipped:?}\n{said}");
+    Ok(())
+}
+
+fn first_word(line: &str) -> Option<&str> {
+    line.split_whitespace().next()
+}
+
+/// What is missing is named before anything is tried, with the command that helps.
+#[rstest]
+#[case::no_tools(
+    Ids::Both,
+    Tools::Missing,
+    "hosts without root need newuidmap",
+    "sudo apt-get install uidmap"
+)]
+#[case::no_ids(Ids::Neither, Tools::There, "/etc/subuid gives", "sudo usermod --add-subuids 100000-165535")]
+#[case::no_groups(Ids::UsersOnly, Tools::There, "/etc/subgid gives", "--add-subgids 100000-165535")]
+#[case::few_ids(Ids::Few, Tools::There, "1000 ids in a row", "sudo usermod --add-subuids 100000-165535")]
+#[case::no_rights(Ids::Both, Tools::Powerless, "newuidmap: ", "newuidmap has to be set-user-ID root")]
+fn what_hosts_without_root_lack_is_named(
+    #[case] ids: Ids,
+    #[case] tools: Tools,
+    #[case] missing: &str,
+    #[case] way_out: &str,
+) -> Result<()> {
+    let user = User { ids, tools, image: false };
+    let run = |argument: &str| {
+        user.command("openshell-harness", &[])?.arg(argument).output().map_err(anyhow::Error::from)
+    };
+    run("reproduce")?
+        .assert()
+        .code(1)
+        .stderr(contains("error: ").and(contains(missing)))
+        .stderr(contains("\nhint: ").and(contains(way_out)));
+    // The doctor says the same, and goes on.
+    run("doctor")?
+        .assert()
+        .code(1)
+        .stdout(contains("blocked  privilege: ").and(contains(missing)))
+        .stdout(contains("hint: ").and(contains(way_out)))
+        .stdout(contains(" mmdebstrap: "));
+    Ok(())
+}
+
+#[test]
+fn an_ordinary_user_has_an_image_of_its_own_and_no_host_of_roots() -> Result<()> {
+    let user = User { image: false, ..User::COMPLETE };
+    let run = |arguments: &[&str]| {
+        user.command("openshell-harness", &[])?.args(arguments).output().map_err(anyhow::Error::from)
+    };
+    run(&["--privilege", "root", "reproduce"])?
+        .assert()
+        .code(1)
+        .stderr(contains("error: a host with privilege root can only be made by root"))
+        .stderr(contains("hint: run this with sudo, or with privilege user"));
+    run(&["--privilege", "nobody", "reproduce"])?
+        .assert()
+        .code(2)
+        .stderr(contains("there are: auto, root, user"));
+    run(&["reproduce"])?
+        .assert()
+        .code(1)
+        .stderr(contains("image debian-13 is not in the cache /mnt/cache/user-1000"))
+        .stderr(contains("hint: openshell-harness image build debian-13"));
+    Ok(())
+}
+
+/// Root's hosts without root belong to an id that owns nothing, and cannot be where only root may go.
+#[test]
+fn roots_hosts_without_root_need_a_cache_in_reach() -> Result<()> {
+    let closed = tempfile::tempdir()?;
+    std::fs::set_permissions(closed.path(), std::fs::Permissions::from_mode(0o700))?;
+    let output = std::process::Command::new(e2e::programs::harness()?)
+        .args(["--privilege", "user", "image", "list"])
+        .env("OPENSHELL_HARNESS_CACHE", closed.path().join("cache"))
+        .output()?;
+    output
+        .assert()
+        .code(1)
+        .stderr(contains("is not within the reach of a user that owns nothing"))
+        .stderr(contains("hint: set OPENSHELL_HARNESS_CACHE"));
+    assert!(!closed.path().join("cache").exists(), "nothing is made before it is clear that it helps");
+    Ok(())
+}
