@@ -114,7 +114,8 @@ pub(super) fn compare(walk: &Walk, now: &Ruleset, round: &Round<'_>) -> Said {
         match at(place, now, round, decides) {
             Said::Agree => {}
             Said::Disagree => return Said::Disagree,
-            Said::Nothing(why) => silence = silence.or(Some(why)),
+            // That none could be sent is the least of the reasons.
+            Said::Nothing(why) => silence = silence.filter(|it| *it != Silence::Unmarked).or(Some(why)),
         }
     }
     silence.map_or(Said::Agree, Said::Nothing)
