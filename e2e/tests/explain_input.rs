@@ -1,6 +1,8 @@
 //! What `openshell-probe explain` says where it sees less than all, or more than is good: other packets, other tools, rules that
 //! nobody understands, and no right to look.
 
+use std::process::Output;
+
 use anyhow::{Context, Result, ensure};
 use e2e::lab::{Lab, PROBE};
 use harness::{Noise, Posture, Ufw};
@@ -16,10 +18,7 @@ async fn sh(lab: &Lab, line: &str) -> Result<String> {
 async fn explain(lab: &Lab, before: &[&str], arguments: &[&str]) -> Result<(Report, String)> {
     let mut forms = Vec::new();
     for format in ["json", "text"] {
-        let words = before.iter().chain(&[PROBE, "explain"]).chain(&TARGET).chain(arguments);
-        let mut words = words.chain(&["--format", format]).map(|word| (*word).to_owned());
-        let program = words.next().context("no program")?;
-        let output = lab.host.command(program).args(words).output().await?;
+        let output = run(lab, before, &[arguments, &["--format", format]].concat()).await?;
         let said = format!(
             "{}\n{}",
             String::from_utf8_lossy(&output.stdout),
@@ -34,12 +33,15 @@ async fn explain(lab: &Lab, before: &[&str], arguments: &[&str]) -> Result<(Repo
 
 /// The JSON form alone.
 async fn report(lab: &Lab, before: &[&str]) -> Result<Report> {
-    let words = before.iter().chain(&[PROBE, "explain"]).chain(&TARGET).chain(&["--format", "json"]);
-    let mut words = words.map(|word| (*word).to_owned());
-    let program = words.next().context("no program")?;
-    let output = lab.host.command(program).args(words).output().await?;
+    let output = run(lab, before, &["--format", "json"]).await?;
     serde_json::from_slice(&output.stdout)
         .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+async fn run(lab: &Lab, before: &[&str], arguments: &[&str]) -> Result<Output> {
+    let words = [before, &[PROBE, "explain"], &TARGET, arguments].concat();
+    let (program, words) = words.split_first().context("no program")?;
+    Ok(lab.host.command(*program).args(words.iter().copied()).output().await?)
 }
 
 fn explained(report: &Report) -> Result<&Explanation> {
@@ -62,7 +64,15 @@ async fn without_root_a_suspect_is_inferred_from_files() -> Result<()> {
     let lab = Lab::start().await?;
     lab.apply(Ufw::default_deny()).await?;
     let group = sh(&lab, "stat -c %g /run/docker.sock").await?.trim().to_owned();
-    let user = ["env", "HOME=/home/user", "setpriv", "--reuid=1000", &format!("--regid={group}"), "--clear-groups", "--"];
+    let user = [
+        "env",
+        "HOME=/home/user",
+        "setpriv",
+        "--reuid=1000",
+        &format!("--regid={group}"),
+        "--clear-groups",
+        "--",
+    ];
     let (report, text) = explain(&lab, &user, &[]).await?;
     let explanation = explained(&report)?;
     assert_eq!(

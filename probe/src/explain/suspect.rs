@@ -116,7 +116,10 @@ fn ufw(root: &Path, did: Did) -> Option<Suspect> {
 }
 
 fn firewalld(root: &Path, did: Did) -> Option<Suspect> {
-    let sign = enabled(root, FIREWALLD_UNIT).or_else(|| runs(root, "firewalld"))?;
+    // Its package lets it be started by systemd at once. Where others' processes are hidden, that is all that is known.
+    let hidden = || runs(root, |id, _| id == 1).is_none();
+    let sign = runs(root, |_, name| name == "firewalld")
+        .or_else(|| enabled(root, FIREWALLD_UNIT).filter(|_| hidden()))?;
     let conf = textfile::read(root.join(FIREWALLD_CONF));
     let chosen = conf.as_deref().and_then(|text| textfile::value(text, "DefaultZone"));
     let zone = chosen.unwrap_or(FIREWALLD_ZONE);
@@ -190,13 +193,13 @@ fn enabled(root: &Path, unit: &str) -> Option<String> {
     Some(shown(&link))
 }
 
-/// Where a process of that name shows, if one runs.
-fn runs(root: &Path, name: &str) -> Option<String> {
+/// Where such a process shows, by its number and its name.
+fn runs(root: &Path, such: impl Fn(u32, &str) -> bool) -> Option<String> {
     let processes = std::fs::read_dir(root.join("proc")).ok()?;
     let id = processes.flatten().find_map(|entry| {
         let id = entry.file_name().to_str()?.parse::<u32>().ok()?;
         let comm = textfile::read(entry.path().join("comm"))?;
-        (comm.trim_end() == name).then_some(id)
+        such(id, comm.trim_end()).then_some(id)
     })?;
     Some(format!("/proc/{id}/comm"))
 }

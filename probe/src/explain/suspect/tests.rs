@@ -64,6 +64,11 @@ fn firewalld_is_a_suspect_where_it_starts_or_runs_with_the_zone_that_is_readable
         ("usr/lib/firewalld/zones/public.xml", b"<?xml version=\"1.0\"?>\n<zone>\n</zone>");
     let unit: (&str, &[u8]) = ("etc/systemd/system/multi-user.target.wants/firewalld.service", b"");
     let runs: (&str, &[u8]) = ("proc/17/comm", b"firewalld\n");
+    let init: (&str, &[u8]) = ("proc/1/comm", b"systemd\n");
+    assert!(
+        said(&[unit, init, public], Cause::Rejected).is_empty(),
+        "processes are seen, and it is none of them"
+    );
     for sign in [unit, runs] {
         let said = said(&[sign, public], Cause::Rejected);
         assert_eq!(
