@@ -251,28 +251,6 @@ async fn check_names_the_rule_of_a_failure_too() -> Result<()> {
     Ok(())
 }
 
-/// A user who is not root learns the same verdict, and that the rule is not known.
-#[tokio::test]
-async fn without_root_the_rules_are_not_seen() -> Result<()> {
-    let lab = Lab::start().await?;
-    bring_about(Situation::UfwDefaultDeny, &lab).await?;
-    let group = sh(&lab, "stat -c %g /run/docker.sock").await?.trim().parse()?;
-    let output = lab
-        .host
-        .command(PROBE)
-        .user(1000, group)
-        .env("HOME", "/home/user")
-        .args(["explain", "--format", "json"])
-        .args(TARGET)
-        .output()
-        .await?;
-    let report: Report = serde_json::from_slice(&output.stdout)?;
-    let explanation = explanation(&report)?;
-    assert_eq!((explanation.seen, &explanation.decided), (RulesSeen::Inferred, &None), "{explanation:#?}");
-    assert_eq!(report.exit_code, 1);
-    Ok(())
-}
-
 /// Reading the rules must not make any: the legacy tools create the table that they list.
 #[tokio::test]
 async fn explaining_changes_no_rule() -> Result<()> {

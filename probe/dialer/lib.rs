@@ -5,12 +5,13 @@
 
 /// Every file by its name and with its content; the first is the root of the crate. They take nothing but the standard
 /// library.
-pub const SOURCES: [(&str, &str); 7] = [
+pub const SOURCES: [(&str, &str); 8] = [
     ("main.rs", include_str!("main.rs")),
     ("dial.rs", include_str!("dial.rs")),
     ("flight.rs", include_str!("flight.rs")),
     ("greeting.rs", include_str!("greeting.rs")),
     ("hex.rs", include_str!("hex.rs")),
     ("job.rs", include_str!("job.rs")),
+    ("mark.rs", include_str!("mark.rs")),
     ("sys.rs", include_str!("sys.rs")),
 ];

@@ -14,6 +14,8 @@
 //!   Connected means `errno` 0 and not timed out; then a greeting of the port's protocol follows, and what came back.
 //! - `{"fact":"flight", "port", "bytes"}`: what a service that speaks TLS answered to the ClientHello that the order has for
 //!   its port, `HELLO` in hexadecimal, on a connection of its own. What it means, the probe knows.
+//! - `{"fact":"marked", "port", "packets", "payload"}`: with `--mark` before everything else, in the place of dials and what
+//!   follows from them: SYNs with a payload that were sent to a port.
 //! - `{"fact":"neighbour", "address", "complete", "device"}`: the ARP table after the dials.
 //! - `{"fact":"end"}`: the output is whole. Without it nothing may be concluded from what is missing.
 //!
@@ -28,6 +30,7 @@ mod dial;
 mod greeting;
 mod hex;
 mod job;
+mod mark;
 mod sys;
 
 use std::fmt::Write as _;
@@ -41,6 +44,7 @@ use dial::{Dial, Greeted};
 use greeting::Protocol;
 use hex::{hexed, unhexed};
 use job::{Job, Surroundings};
+use mark::mark_all;
 use sys::{ConnectSocket, QueuedError};
 
 /// How long the connections are kept when nobody ends the standard input.
@@ -53,10 +57,14 @@ const ICMP_PATIENCE: Duration = Duration::from_millis(300);
 
 fn main() -> ExitCode {
     let began = Instant::now();
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let only_mark = arguments.first().is_some_and(|first| first == "--mark");
+    if only_mark {
+        arguments.remove(0);
+    }
     let Some(order) = Order::parse(&arguments) else {
         eprintln!(
-            "usage: openshell-dialer <alias> <resolve ms> <connect ms> <total ms> <port>[:grpc[:HELLO]|:http|:tcp]…"
+            "usage: openshell-dialer [--mark] <alias> <resolve ms> <connect ms> <total ms> <port>[:grpc[:HELLO]|:http|:tcp]…"
         );
         return ExitCode::from(2);
     };
@@ -67,6 +75,14 @@ fn main() -> ExitCode {
         IpAddr::V4(v4) => Some(*v4),
         IpAddr::V6(_) => None,
     }) {
+        if only_mark {
+            let targets: Vec<_> =
+                order.ports.iter().map(|port| SocketAddrV4::new(address, port.number)).collect();
+            facts.push_str(&mark_all(&targets, || arp().iter().any(|entry| entry.complete)));
+            facts.push_str("{\"fact\":\"end\"}\n");
+            let _ = std::io::stdout().write_all(facts.as_bytes());
+            return ExitCode::SUCCESS;
+        }
         let dials;
         (dials, _held) = dial_all(address, &order, began);
         for dial in dials {

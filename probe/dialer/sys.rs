@@ -22,6 +22,9 @@ const IPPROTO_IP: c_int = 0;
 const IP_RECVERR: c_int = 11;
 const IPPROTO_TCP: c_int = 6;
 const TCP_INFO: c_int = 11;
+/// Since Linux 4.15 (include/uapi/linux/tcp.h): data goes into the SYN, and nobody is asked for a cookie first.
+const TCP_FASTOPEN_NO_COOKIE: c_int = 34;
+const MSG_FASTOPEN: c_int = 0x2000_0000;
 const MSG_DONTWAIT: c_int = 0x40;
 const MSG_ERRQUEUE: c_int = 0x2000;
 const MSG_NOSIGNAL: c_int = 0x4000;
@@ -56,6 +59,17 @@ struct SockAddrIn {
     /// Network byte order, as the four bytes in memory.
     address: [u8; 4],
     zero: [u8; 8],
+}
+
+impl From<SocketAddrV4> for SockAddrIn {
+    fn from(target: SocketAddrV4) -> Self {
+        Self {
+            family: AF_INET as u16,
+            port: target.port().to_be(),
+            address: target.ip().octets(),
+            zero: [0; 8],
+        }
+    }
 }
 
 /// `struct pollfd`.
@@ -94,6 +108,14 @@ unsafe extern "C" {
     fn poll(fds: *mut PollFd, count: u64, timeout_ms: c_int) -> c_int;
     fn recvmsg(fd: c_int, message: *mut MsgHdr, flags: c_int) -> isize;
     fn send(fd: c_int, data: *const c_void, length: usize, flags: c_int) -> isize;
+    fn sendto(
+        fd: c_int,
+        data: *const c_void,
+        length: usize,
+        flags: c_int,
+        address: *const SockAddrIn,
+        address_length: u32,
+    ) -> isize;
     fn recv(fd: c_int, data: *mut c_void, length: usize, flags: c_int) -> isize;
     fn shutdown(fd: c_int, how: c_int) -> c_int;
 }
@@ -135,13 +157,7 @@ impl ConnectSocket {
     /// Starts to connect; the answer is awaited with [`wait`]. An error is the errno of a connect that
     /// ended at once.
     pub(crate) fn dial(target: SocketAddrV4) -> Result<Self, i32> {
-        // SAFETY: takes three integers, returns a descriptor or -1.
-        let raw = unsafe { socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) };
-        if raw < 0 {
-            return Err(last_errno());
-        }
-        // SAFETY: `raw` is a fresh descriptor that nothing else owns.
-        let fd = unsafe { OwnedFd::from_raw_fd(raw) };
+        let fd = stream_socket()?;
         let on: c_int = 1;
         // SAFETY: the value is a live c_int and the length is its size. A refusal only loses the ICMP detail.
         unsafe {
@@ -153,12 +169,7 @@ impl ConnectSocket {
                 size_of::<c_int>() as u32,
             )
         };
-        let address = SockAddrIn {
-            family: AF_INET as u16,
-            port: target.port().to_be(),
-            address: target.ip().octets(),
-            zero: [0; 8],
-        };
+        let address = SockAddrIn::from(target);
         // SAFETY: the address is a live sockaddr_in and the length is its size.
         let status = unsafe { connect(fd.as_raw_fd(), &raw const address, size_of::<SockAddrIn>() as u32) };
         if status < 0 {
@@ -220,13 +231,8 @@ impl ConnectSocket {
     pub(crate) fn tcp_state(&self) -> Option<TcpState> {
         // struct tcp_info begins with eight bytes (state, ca_state, retransmits, …) and has tcpi_unacked at byte 24 and
         // tcpi_rtt at byte 68.
-        let mut info = [0u8; 104];
-        let mut length = info.len() as u32;
-        // SAFETY: the buffer is live and `length` bytes long; the kernel writes no more than that.
-        let status = unsafe {
-            getsockopt(self.fd.as_raw_fd(), IPPROTO_TCP, TCP_INFO, info.as_mut_ptr().cast(), &raw mut length)
-        };
-        if status < 0 || (length as usize) < 72 {
+        let (info, length) = tcp_info(&self.fd);
+        if length < 72 {
             return None;
         }
         let word = |at: usize| u32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
@@ -262,6 +268,65 @@ impl ConnectSocket {
         }
         errors
     }
+}
+
+/// A socket of TCP that never blocks.
+fn stream_socket() -> Result<OwnedFd, i32> {
+    // SAFETY: takes three integers, returns a descriptor or -1.
+    let raw = unsafe { socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) };
+    if raw < 0 {
+        return Err(last_errno());
+    }
+    // SAFETY: `raw` is a fresh descriptor that nothing else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+/// `struct tcp_info`, and how much of it this kernel has; 0 where it gives none.
+fn tcp_info(fd: &OwnedFd) -> ([u8; 256], usize) {
+    let mut info = [0u8; 256];
+    let mut length = info.len() as u32;
+    // SAFETY: the buffer is live and `length` bytes long; the kernel writes no more than that.
+    let status = unsafe {
+        getsockopt(fd.as_raw_fd(), IPPROTO_TCP, TCP_INFO, info.as_mut_ptr().cast(), &raw mut length)
+    };
+    (info, if status < 0 { 0 } else { length as usize })
+}
+
+/// Sends one SYN that carries as much of `payload` as fits, and returns how much that was. The socket is gone before the kernel
+/// repeats anything. None where the kernel sends no SYN with a payload.
+pub(crate) fn send_in_syn(target: SocketAddrV4, payload: &[u8]) -> Option<u64> {
+    let fd = stream_socket().ok()?;
+    let on: c_int = 1;
+    // SAFETY: the value is a live c_int and the length is its size.
+    let status = unsafe {
+        setsockopt(
+            fd.as_raw_fd(),
+            IPPROTO_TCP,
+            TCP_FASTOPEN_NO_COOKIE,
+            (&raw const on).cast(),
+            size_of::<c_int>() as u32,
+        )
+    };
+    if status < 0 {
+        return None;
+    }
+    let address = SockAddrIn::from(target);
+    // What it returns is not asked: a refusal that is there already takes the place of the length.
+    // SAFETY: the payload is live and `len` bytes long, the address is a live sockaddr_in and the length is its size.
+    unsafe {
+        sendto(
+            fd.as_raw_fd(),
+            payload.as_ptr().cast(),
+            payload.len(),
+            MSG_FASTOPEN | MSG_DONTWAIT | MSG_NOSIGNAL,
+            &raw const address,
+            size_of::<SockAddrIn>() as u32,
+        )
+    };
+    // tcpi_bytes_sent, since Linux 4.19, is at byte 200.
+    let (info, length) = tcp_info(&fd);
+    let sent = info.get(200..208).filter(|_| length >= 208)?;
+    Some(u64::from_ne_bytes(sent.try_into().ok()?)).filter(|sent| *sent > 0)
 }
 
 /// Walks control messages: `cmsghdr { usize length, i32 level, i32 type }`, then the data, padded to eight bytes.

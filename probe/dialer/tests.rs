@@ -147,6 +147,17 @@ fn a_lost_error_never_looks_connected() {
     assert_eq!(verified(111, tcp(sys::TCP_CLOSE), &[unreachable]), 111);
 }
 
+/// On loopback a closed port refuses while the SYN is being sent.
+#[test]
+fn a_marked_syn_says_how_much_it_carried() {
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = SocketAddrV4::new(Ipv4Addr::LOCALHOST, gone.local_addr().unwrap().port());
+    drop(gone);
+    let line =
+        |port: u16| format!("{{\"fact\":\"marked\",\"port\":{port},\"packets\":3,\"payload\":3633}}\n");
+    assert_eq!(mark_all(&[target, target], || true), line(target.port()).repeat(2));
+}
+
 #[test]
 fn an_order_needs_a_port() {
     let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();

@@ -41,6 +41,9 @@ pub struct Request {
     pub host_gateway_ip: Option<Ipv4Addr>,
     /// Where nothing listens, listen for the time of the dial.
     pub stand_in: bool,
+    /// For an explanation: where the firewall stops packets, send some more that the rules' counters can tell from others. A check
+    /// sends none.
+    pub mark: bool,
     /// The authority that signs the certificates of the services that speak gRPC; `None` when that is not known.
     pub authority: Option<Authority>,
     /// Whose the sockets of ports must be, where that is known.
@@ -68,6 +71,7 @@ impl Default for Request {
             deadline: DEFAULT_DEADLINE,
             host_gateway_ip: None,
             stand_in: false,
+            mark: false,
             authority: None,
             owners: BTreeMap::new(),
             host: None,

@@ -6,6 +6,7 @@
 
 mod args;
 mod fix;
+mod picture;
 mod show;
 mod text;
 mod walk;
@@ -51,11 +52,11 @@ pub fn main() -> ExitCode {
             Ok(request) => in_runtime(run_check(&check, request)),
             Err(problem) => wrong_usage("check", &problem),
         },
-        Command::Explain(explain) => match explain.asked.request() {
+        Command::Explain(explain) => match explain.request() {
             Ok(request) => in_runtime(run_explain(&explain, request)),
             Err(problem) => wrong_usage("explain", &problem),
         },
-        Command::Fix(fix) => match fix.asked.request() {
+        Command::Fix(fix) => match fix.request() {
             Ok(request) => in_runtime(fix::run(&fix, request)),
             Err(problem) => wrong_usage("fix", &problem),
         },

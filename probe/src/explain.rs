@@ -12,10 +12,14 @@ mod candidate;
 mod capture;
 mod counters;
 mod judge;
+mod mark;
 mod prove;
 mod rehearsal;
 mod setting;
+mod suspect;
 mod ufw;
+mod way;
+mod wide;
 mod world;
 
 use std::path::Path;
@@ -28,11 +32,14 @@ use crate::interrupt::Interrupt;
 use crate::verdict::{Cause, decide};
 
 use capture::Capture;
+use judge::{Counting, Judge};
 pub use setting::Setting;
+pub use suspect::{Suspect, SuspectTool};
 pub use ufw::{UfwRemedy, UfwRule};
+pub use way::{Leg, Station};
 
 /// What the firewall does to the packets of one target.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Explanation {
     /// The TCP port of the target.
@@ -43,6 +50,15 @@ pub struct Explanation {
     pub decided: Option<Decided>,
     /// What says so, and agrees.
     pub confirmed_by: Vec<Method>,
+    /// Why the rules' counters do not say so, where they were to be asked: `firewalld`, `--no-packets`. Since 1.5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_counters: Option<String>,
+    /// What everybody may read and what may stop the packets, where the rules were not seen: inferred, and no rule. Since 1.5.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suspects: Vec<Suspect>,
+    /// The way from the sandbox to the service, and where it ends. Empty where it is not known. Since 1.5.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub way: Vec<Leg>,
     /// The way of the packets through the rules, by static evaluation.
     pub walk: Vec<WalkedPacket>,
     /// What opens the path, tried in a twin.
@@ -73,7 +89,7 @@ pub struct TriedRemedy {
 }
 
 /// How much of the rules could be seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -82,7 +98,8 @@ pub enum RulesSeen {
     Rules,
     /// Only what everybody may read: what is said is inferred.
     Inferred,
-    /// Nothing: the rules are of another machine.
+    /// Nothing: the rules are of another machine, or nothing here reads them.
+    #[default]
     Nothing,
 }
 
@@ -158,7 +175,8 @@ pub struct Explained {
 }
 
 /// Checks, and reads the rules before and after, where this process may and where they are this host's. Then the rules are
-/// replayed in a twin, with what may open the path.
+/// replayed in a twin, with what may open the path. The rules' counters are asked only where the check sends what they can tell
+/// from others' packets ([`Request::mark`]).
 ///
 /// `program` is an `openshell-probe` that becomes the twin; without one it is this very program, which has to call
 /// [`twin::hook`](crate::twin::hook) first.
@@ -168,15 +186,30 @@ pub async fn explain(request: &Request, interrupt: &Interrupt, program: Option<&
     let checked = check::check(request, interrupt).await;
     let capture = if root { Some(Capture::take().await) } else { None };
     let files = setting::Files::read();
-    let judge = judge::Judge { evidence: &checked.evidence, before: before.as_ref(), files: &files };
-    let mut cases: Vec<_> =
-        checked.evidence.ports.iter().map(|port| judge.explain(port, capture.as_ref())).collect();
+    let counting = if request.mark { Counting::Asked } else { Counting::LeftOut };
+    let mut warnings = Vec::new();
+    let mut judge = Judge::new(&checked.evidence, before.as_ref(), capture.as_ref(), &files, counting);
+    let ports = judge.to_mark();
+    if !ports.is_empty() && interrupt.number().is_none() {
+        match mark::send(request, &checked.evidence, &ports, interrupt).await {
+            Ok(sent) => {
+                warnings.extend(sent.left);
+                if let Ok(after) = Capture::take().await {
+                    judge.marked(sent.marked, &after);
+                }
+            }
+            Err(why) => warnings.push(format!("no packets for the rules' counters: {why}")),
+        }
+    }
+    let mut cases: Vec<_> = checked.evidence.ports.iter().map(|port| judge.explain(port)).collect();
     if let Some(Ok(capture)) = &capture
         && interrupt.number().is_none()
     {
         prove::prove(&mut cases, capture, &checked.evidence, program).await;
     }
     let explanations = cases.into_iter().map(|case| case.explanation).collect();
+    let mut checked = checked;
+    checked.warnings.extend(warnings);
     Explained { checked, explanations }
 }
 
@@ -194,6 +227,6 @@ pub async fn explain_failures(evidence: &Evidence) -> Vec<Explanation> {
     let root = nix::unistd::geteuid().is_root();
     let capture = if root { Some(Capture::take().await) } else { None };
     let files = setting::Files::read();
-    let judge = judge::Judge { evidence, before: None, files: &files };
-    blamed.into_iter().map(|port| judge.explain(port, capture.as_ref()).explanation).collect()
+    let judge = Judge::new(evidence, None, capture.as_ref(), &files, Counting::NotAsked);
+    blamed.into_iter().map(|port| judge.explain(port).explanation).collect()
 }

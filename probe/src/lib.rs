@@ -48,6 +48,7 @@ mod route;
 mod sanitize;
 mod standpoint;
 mod target;
+mod textfile;
 pub mod twin;
 mod vantage;
 mod verdict;
@@ -62,8 +63,8 @@ pub use engine::{
 };
 pub use evidence::{Evidence, PortEvidence, Trouble};
 pub use explain::{
-    Decided, Explained, Explanation, Method, RulesSeen, Setting, StepSeen, TriedRemedy, UfwRemedy, UfwRule,
-    WalkedPacket, explain, explain_failures,
+    Decided, Explained, Explanation, Leg, Method, RulesSeen, Setting, Station, StepSeen, Suspect,
+    SuspectTool, TriedRemedy, UfwRemedy, UfwRule, WalkedPacket, explain, explain_failures,
 };
 pub use firewall::{Firewall, Tool, detect as detect_firewall};
 pub use fix::{Applied, FixError, Fixer, Left, Undoing, Undone};
@@ -86,5 +87,5 @@ pub use standpoint::Standpoint;
 pub use target::{PortSpec, Protocol, Target, TargetError};
 pub use vantage::container::{EXPIRES_LABEL, Order, RESOLVE_TIMEOUT, RUN_LABEL, Run, new_run, run, sweep};
 pub use vantage::host::dial_all;
-pub use vantage::{DialerOutput, Neighbour, ProtocolError, Resolution};
+pub use vantage::{DialerOutput, Marked, Neighbour, ProtocolError, Resolution};
 pub use verdict::{Cause, Confidence, Ground, Judgement, Verdict, decide, grounds, identity};

@@ -18,7 +18,7 @@ use crate::route::{Route, bridge_gateway};
 use crate::verdict::{Cause, Confidence, Ground, Judgement, Verdict, decide, grounds, identity};
 
 /// Major and minor version of the JSON form.
-pub const SCHEMA_VERSION: &str = "1.4";
+pub const SCHEMA_VERSION: &str = "1.5";
 /// The JSON schema of [`Report`], as committed.
 pub const SCHEMA: &str = include_str!("../schema/report.v1.json");
 /// The release of this program.

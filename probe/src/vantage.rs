@@ -4,4 +4,4 @@ pub(crate) mod container;
 pub(crate) mod host;
 mod protocol;
 
-pub use protocol::{DialerOutput, Neighbour, ProtocolError, Resolution};
+pub use protocol::{DialerOutput, Marked, Neighbour, ProtocolError, Resolution};

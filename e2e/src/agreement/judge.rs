@@ -125,15 +125,7 @@ mod tests {
     }
 
     fn explanation(decided: Option<Decided>, confirmed_by: Vec<Method>) -> Explanation {
-        Explanation {
-            port: 8080,
-            seen: RulesSeen::Rules,
-            decided,
-            confirmed_by,
-            walk: Vec::new(),
-            remedies: Vec::new(),
-            notes: Vec::new(),
-        }
+        Explanation { port: 8080, seen: RulesSeen::Rules, decided, confirmed_by, ..Explanation::default() }
     }
 
     #[test]

@@ -221,7 +221,7 @@ impl Family {
         }
     }
 
-    fn from_number(number: u8) -> Self {
+    pub(crate) fn from_number(number: u8) -> Self {
         let known = [Self::Ip, Self::Ip6, Self::Inet, Self::Arp, Self::Bridge, Self::Netdev];
         known.into_iter().find(|it| it.number() == number).unwrap_or(Self::Other(number))
     }

@@ -52,6 +52,6 @@ pub use error::Error;
 pub use event::{Event, Family, Kind, Verdict};
 pub use packet::{Flow, Packet};
 pub use place::{Packets, Place, is_own};
-pub use rules::{generation, handles, position};
+pub use rules::{generation, handles, position, tables};
 pub use trace::{Decision, Trace, Traces};
 pub use tracer::Tracer;

@@ -1,8 +1,9 @@
 //! Where a rule is in its chain, and whether the rules are still the same.
 
 use crate::netlink::constants::{
-    NFT_MSG_GETGEN, NFT_MSG_GETRULE, NFT_MSG_NEWGEN, NFT_MSG_NEWRULE, NFTA_GEN_ID, NFTA_RULE_CHAIN,
-    NFTA_RULE_HANDLE, NFTA_RULE_TABLE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLMSG_DONE,
+    NFT_MSG_GETGEN, NFT_MSG_GETRULE, NFT_MSG_GETTABLE, NFT_MSG_NEWGEN, NFT_MSG_NEWRULE, NFT_MSG_NEWTABLE,
+    NFTA_GEN_ID, NFTA_RULE_CHAIN, NFTA_RULE_HANDLE, NFTA_RULE_TABLE, NFTA_TABLE_NAME, NLM_F_DUMP,
+    NLM_F_DUMP_INTR, NLMSG_DONE,
 };
 use crate::netlink::{Messages, Socket, attributes, name, u32_be, u64_be};
 use crate::{Error, Family};
@@ -35,6 +36,29 @@ pub fn generation() -> Result<u32, Error> {
             .transpose()?
             .map_or(Err(Error::Malformed { what: "a generation without a number" }), |id| Ok(Some(id)))
     })
+}
+
+/// Every table of nf_tables, those of iptables-nft among them. It is what nobody needs the program `nft` for: whether a listing
+/// is whole.
+///
+/// # Errors
+/// When they could not be read.
+pub fn tables() -> Result<Vec<(Family, String)>, Error> {
+    let request = Messages::request(NFT_MSG_GETTABLE, NLM_F_DUMP, 0, |_| {});
+    let mut tables = Vec::new();
+    Socket::open()?.ask("list the tables", &request, |message| {
+        if message.is_control(NLMSG_DONE) {
+            return Ok(Some(()));
+        }
+        if message.is(NFT_MSG_NEWTABLE) {
+            let (family, body) = message.content()?;
+            let label = attribute(body, NFTA_TABLE_NAME)?;
+            let label = label.ok_or(Error::Malformed { what: "a table without a name" })?;
+            tables.push((Family::from_number(family), name(label)));
+        }
+        Ok(None)
+    })?;
+    Ok(tables)
 }
 
 /// The numbers that the kernel knows a chain's rules by, in their order; none for a chain that does not exist.

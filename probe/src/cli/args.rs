@@ -98,12 +98,17 @@ pub(super) struct CheckArguments {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Nothing of the machine is changed. Reading the rules takes root; without it no rule is named.
+    after_help = "Nothing of the machine is changed. Reading the rules takes root; without it no rule is named, and what is said of
+firewalls is inferred from files that everybody may read.
 Exit codes: 0 reachable, 1 not reachable, 2 wrong arguments, 3 could not be found out."
 )]
 pub(super) struct ExplainArguments {
     #[command(flatten)]
     pub(super) asked: Asked,
+    /// Send nothing but the check's own dials, and leave the rules' counters out: otherwise a port whose packets a rule stops is sent
+    /// three SYNs more, which counters can tell from others
+    #[arg(long)]
+    no_packets: bool,
 }
 
 /// What is to be checked: what `check`, `explain` and `fix` share.
@@ -233,6 +238,20 @@ impl Asked {
     }
 }
 
+impl ExplainArguments {
+    /// The check, with what the rules' counters need unless that is left out.
+    pub(super) fn request(&self) -> Result<Request, UsageError> {
+        Ok(Request { mark: !self.no_packets, ..self.asked.request()? })
+    }
+}
+
+impl FixArguments {
+    /// The check that the fix follows from, as an explanation makes it.
+    pub(super) fn request(&self) -> Result<Request, UsageError> {
+        Ok(Request { mark: true, ..self.asked.request()? })
+    }
+}
+
 impl PreflightArguments {
     /// The gate that these arguments describe.
     pub(super) fn preflight(&self) -> Result<Preflight, UsageError> {
@@ -291,6 +310,7 @@ impl Common {
             deadline,
             host_gateway_ip: self.host_gateway_ip,
             stand_in: false,
+            mark: false,
             authority,
             owners,
             host: self.host.clone(),

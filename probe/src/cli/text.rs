@@ -21,7 +21,7 @@ pub(super) fn render(report: &Report, colour: bool, walks: bool) -> String {
     }
     for target in &report.targets {
         if let Some(explanation) = &target.explanation {
-            super::walk::render(&mut text, &name(target), explanation, walks);
+            super::walk::render(&mut text, &name(target), target.cause, explanation, walks);
         }
     }
     hints(&mut text, report);

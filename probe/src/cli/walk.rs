@@ -2,19 +2,37 @@
 
 use std::fmt::Write as _;
 
+use super::picture::draw;
 use crate::explain::{Decided, Explanation, Method, RulesSeen, TriedRemedy, WalkedPacket};
+use crate::verdict::Cause;
 
 /// The explanation of one target, after a blank line.
-pub(super) fn render(text: &mut String, name: &str, explanation: &Explanation, walks: bool) {
+pub(super) fn render(
+    text: &mut String,
+    name: &str,
+    cause: Option<Cause>,
+    explanation: &Explanation,
+    walks: bool,
+) {
     text.push('\n');
     match &explanation.decided {
         Some(decided) => decision(text, name, decided),
         None => {
-            let _ = writeln!(text, "{name}: {}", undecided(explanation));
+            let _ = writeln!(text, "{name}: {}", undecided(explanation, cause));
         }
     }
+    for line in draw(&explanation.way).into_iter().filter(|_| walks) {
+        let _ = writeln!(text, "{line}");
+    }
+    if let Some(setting) = explanation.decided.as_ref().and_then(|decided| decided.setting.as_ref()) {
+        let file = setting.file.as_ref().map_or_else(String::new, |file| format!(", {file}"));
+        let _ = writeln!(text, "  set by     {}{file}", setting.text);
+    }
     if explanation.decided.is_some() && !explanation.confirmed_by.is_empty() {
-        let _ = writeln!(text, "  confirmed  {}", confirmation(&explanation.confirmed_by));
+        let _ = writeln!(text, "  confirmed  {}", confirmation(explanation));
+    }
+    for suspect in &explanation.suspects {
+        let _ = writeln!(text, "  inferred   {} ({})", suspect.text, suspect.files.join(", "));
     }
     for remedy in &explanation.remedies {
         remedy_lines(text, remedy);
@@ -42,10 +60,6 @@ fn decision(text: &mut String, name: &str, decided: &Decided) {
         _ => " (what follows the handshake)",
     };
     let _ = writeln!(text, "{name}: {}{whose} by {rule}", decided.effect);
-    if let Some(setting) = &decided.setting {
-        let file = setting.file.as_ref().map_or_else(String::new, |file| format!(", {file}"));
-        let _ = writeln!(text, "  set by     {}{file}", setting.text);
-    }
 }
 
 fn remedy_lines(text: &mut String, remedy: &TriedRemedy) {
@@ -70,8 +84,14 @@ fn remedy_lines(text: &mut String, remedy: &TriedRemedy) {
     }
 }
 
-fn undecided(explanation: &Explanation) -> &'static str {
+fn undecided(explanation: &Explanation, cause: Option<Cause>) -> &'static str {
     match explanation.seen {
+        RulesSeen::Inferred if cause == Some(Cause::Rejected) => {
+            "refused by this host's firewall; by which rule was not seen"
+        }
+        RulesSeen::Inferred if cause.is_some_and(Cause::is_firewall) => {
+            "dropped by this host's firewall; by which rule was not seen"
+        }
         RulesSeen::Rules if explanation.confirmed_by.is_empty() => {
             "no rule is named, because it is not certain"
         }
@@ -80,13 +100,18 @@ fn undecided(explanation: &Explanation) -> &'static str {
     }
 }
 
-fn confirmation(methods: &[Method]) -> String {
+/// `static+twin (no counters: firewalld)`
+fn confirmation(explanation: &Explanation) -> String {
     let word = |method: &Method| match method {
         Method::Static => "static",
         Method::Twin => "twin",
         Method::Counters => "counters",
     };
-    methods.iter().map(word).collect::<Vec<_>>().join("+")
+    let methods = explanation.confirmed_by.iter().map(word).collect::<Vec<_>>().join("+");
+    match &explanation.no_counters {
+        Some(why) => format!("{methods} (no counters: {why})"),
+        None => methods,
+    }
 }
 
 fn walk(text: &mut String, packet: &WalkedPacket) {
@@ -108,7 +133,7 @@ fn walk(text: &mut String, packet: &WalkedPacket) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explain::{Setting, StepSeen};
+    use crate::explain::{Leg, Setting, Station, StepSeen, Suspect, SuspectTool};
 
     fn explanation() -> Explanation {
         let step = |place: &str, effect: &str, decides| StepSeen {
@@ -135,6 +160,13 @@ mod tests {
                 }),
             }),
             confirmed_by: vec![Method::Static, Method::Twin, Method::Counters],
+            way: vec![
+                leg(Station::Sandbox, "172.18.0.2", None),
+                leg(Station::Bridge, "br-0123456789ab", None),
+                leg(Station::Hook, "prerouting", None),
+                leg(Station::Hook, "input", Some("dropped: ip filter INPUT policy")),
+                leg(Station::Socket, "172.18.0.1:8080", None),
+            ],
             walk: vec![WalkedPacket {
                 packet: "syn".to_owned(),
                 steps: vec![
@@ -153,13 +185,17 @@ mod tests {
                 ufw: None,
                 note: None,
             }],
-            notes: Vec::new(),
+            ..Explanation::default()
         }
+    }
+
+    fn leg(station: Station, name: &str, stopped: Option<&str>) -> Leg {
+        Leg { station, name: name.to_owned(), answer: false, stopped: stopped.map(str::to_owned) }
     }
 
     fn rendered(explanation: &Explanation, walks: bool) -> String {
         let mut text = String::new();
-        render(&mut text, "8080 gateway", explanation, walks);
+        render(&mut text, "8080 gateway", Some(Cause::Dropped), explanation, walks);
         text
     }
 
@@ -171,6 +207,40 @@ mod tests {
     #[test]
     fn a_check_names_the_rule_and_where_there_is_more() {
         insta::assert_snapshot!(rendered(&explanation(), false));
+    }
+
+    #[test]
+    fn why_counters_say_nothing_is_said() {
+        let mut silent = explanation();
+        silent.confirmed_by.pop();
+        silent.no_counters = Some("--no-packets".to_owned());
+        let text = rendered(&silent, true);
+        assert!(text.contains("  confirmed  static+twin (no counters: --no-packets)\n"), "{text}");
+    }
+
+    #[test]
+    fn what_is_inferred_is_marked_so_and_is_no_rule() {
+        let inferred = Explanation {
+            port: 8080,
+            seen: RulesSeen::Inferred,
+            suspects: vec![Suspect {
+                tool: SuspectTool::Ufw,
+                text: "UFW is enabled and drops what comes in unless one of its rules allows it".to_owned(),
+                files: vec!["/etc/ufw/ufw.conf".to_owned(), "/etc/default/ufw".to_owned()],
+                inferred: true,
+            }],
+            way: vec![
+                leg(Station::Sandbox, "172.18.0.2", None),
+                leg(Station::Bridge, "br-0123456789ab", None),
+                leg(Station::Firewall, "firewall", Some("dropped")),
+                leg(Station::Socket, "172.18.0.1:8080", None),
+            ],
+            notes: vec![
+                "only root may read the rules: sudo openshell-probe explain --port 8080=gateway".to_owned(),
+            ],
+            ..Explanation::default()
+        };
+        insta::assert_snapshot!(rendered(&inferred, true));
     }
 
     #[test]

@@ -1,18 +1,26 @@
-//! Captured rules and a target's evidence → what may be said; pure.
+//! Captured rules and a target's evidence → what may be said.
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, SocketAddrV4};
+use std::path::Path;
 
-use ruleset::{Backend, Effect, Flow, Outcome, Packet, Place, Walk};
+use ruleset::{Backend, Counters, Effect, Flow, Outcome, Packet, Place, Walk};
 
 use super::capture::{Capture, CaptureError};
-use super::counters::{self, Said};
+use super::counters::{self, MarkedRound, Round, Said, Silence};
+use super::rehearsal::uplink;
 use super::setting::{Files, setting};
+use super::suspect::suspects;
+use super::way::{Ends, Seen, way};
+use super::wide::{self, Outside};
 use super::world::world;
 use super::{Decided, Explanation, Method, RulesSeen, StepSeen, WalkedPacket};
+use crate::dial;
 use crate::evidence::{Evidence, PortEvidence};
-use crate::route::{Route, bridge_gateway};
+use crate::route::{DEFAULT_NETWORK, Route, bridge_gateway};
 use crate::sanitize::sanitize;
 use crate::standpoint::Standpoint;
+use crate::vantage::Marked;
 use crate::verdict::{Cause, Judgement, Verdict, decide};
 
 /// A source port, where no dial has one: what rules say of it is the same for all that programs choose.
@@ -25,67 +33,145 @@ pub(super) struct Case {
     pub(super) walked: Option<(Flow, Walk)>,
 }
 
-pub(super) struct Judge<'a> {
-    pub(super) evidence: &'a Evidence,
-    pub(super) before: Option<&'a Capture>,
-    pub(super) files: &'a Files,
+/// Whether the rules' counters are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counting {
+    /// Nobody wants to know: a check.
+    NotAsked,
+    /// They were to be left out.
+    LeftOut,
+    /// They are.
+    Asked,
 }
 
-impl Judge<'_> {
-    /// What is to be said of one target. `capture` is `None` where this process may not read the rules.
-    pub(super) fn explain(
-        &self,
-        port: &PortEvidence,
-        capture: Option<&Result<Capture, CaptureError>>,
-    ) -> Case {
-        let mut explanation = Explanation {
-            port: port.target.port,
-            seen: RulesSeen::Nothing,
-            decided: None,
-            confirmed_by: Vec::new(),
-            walk: Vec::new(),
-            remedies: Vec::new(),
-            notes: Vec::new(),
+/// What is known of all targets.
+pub(super) struct Judge<'a> {
+    evidence: &'a Evidence,
+    before: Option<&'a Capture>,
+    /// `None` where this process may not read the rules.
+    capture: Option<&'a Result<Capture, CaptureError>>,
+    files: &'a Files,
+    counting: Counting,
+    /// Whether the rules are those that there were before the check.
+    same: bool,
+    marks: Option<Marks>,
+}
+
+/// Packets that were sent after the check to be counted.
+struct Marks {
+    /// By port.
+    own: BTreeMap<u16, Marked>,
+    /// Of all targets, by the places that they come by.
+    all: BTreeMap<Place, Marked>,
+    /// What each place counted in their time.
+    counted: BTreeMap<Place, Option<Counters>>,
+}
+
+impl<'a> Judge<'a> {
+    pub(super) fn new(
+        evidence: &'a Evidence,
+        before: Option<&'a Capture>,
+        capture: Option<&'a Result<Capture, CaptureError>>,
+        files: &'a Files,
+        counting: Counting,
+    ) -> Self {
+        let same = match (before, capture) {
+            (Some(before), Some(Ok(capture))) => before.is_same(capture),
+            _ => true,
         };
+        Self { evidence, before, capture, files, counting, same, marks: None }
+    }
+
+    /// The ports whose packets the rules stop where counters could show it, if they may be asked.
+    pub(super) fn to_mark(&self) -> Vec<u16> {
+        let (Counting::Asked, Some(_), Some(Ok(capture)), true) =
+            (self.counting, self.before, self.capture, self.same)
+        else {
+            return Vec::new();
+        };
+        let stopped = |port: &&PortEvidence| {
+            let silent = port.sandbox.as_ref().is_some_and(|dial| dial.outcome != dial::Outcome::Connected);
+            let walk = self.walk(port, capture).filter(|walk| silent && walk.packets.len() == 1);
+            walk.is_some_and(|it| matches!(it.outcome, Outcome::Dropped(_) | Outcome::Rejected { .. }))
+        };
+        self.evidence.ports.iter().filter(stopped).map(|port| port.target.port).collect()
+    }
+
+    /// What was sent to ports, and the rules after that.
+    pub(super) fn marked(&mut self, sent: Vec<(u16, Marked)>, after: &Capture) {
+        let Some(Ok(capture)) = self.capture else { return };
+        if sent.is_empty() || !after.is_same(capture) {
+            return;
+        }
+        let own: BTreeMap<u16, Marked> = sent.into_iter().collect();
+        let mut all: BTreeMap<Place, Marked> = BTreeMap::new();
+        for port in &self.evidence.ports {
+            let (Some(marked), Some(walk)) = (own.get(&port.target.port), self.walk(port, capture)) else {
+                continue;
+            };
+            for step in walk.packets.into_iter().take(1).flat_map(|packet| packet.steps) {
+                let sum = all.entry(step.place).or_default();
+                sum.packets = sum.packets.saturating_add(marked.packets);
+                sum.payload = sum.payload.saturating_add(marked.payload);
+            }
+        }
+        let counted = after.rules.counted_since(&capture.rules);
+        self.marks = Some(Marks { own, all, counted });
+    }
+
+    /// The way of a target's connection through captured rules.
+    fn walk(&self, port: &PortEvidence, capture: &Capture) -> Option<Walk> {
+        let flow = self.flow(port)?;
+        Some(capture.rules.connect(&flow, &world(&flow, port.return_path.as_ref())))
+    }
+
+    /// What is to be said of one target.
+    pub(super) fn explain(&self, port: &PortEvidence) -> Case {
+        let mut explanation = Explanation { port: port.target.port, ..Explanation::default() };
         let Some(flow) = self.flow(port) else {
             explanation.notes.push("the rules that decide are not on this machine".to_owned());
             return Case { explanation, walked: None };
         };
+        let judgement = decide(self.evidence, port);
         let mut walked = None;
-        match capture {
+        match self.capture {
             None => {
                 explanation.seen = RulesSeen::Inferred;
-                explanation.notes.push("only root may read the rules: run this with sudo".to_owned());
+                explanation.suspects = suspects(Path::new("/"), judgement.cause);
+                explanation.notes.push(format!("only root may read the rules: {}", self.as_root(port)));
             }
             Some(Err(error)) => explanation.notes.push(format!("the rules could not be read: {error}")),
             Some(Ok(capture)) => {
-                let walk = self.with_rules(&mut explanation, port, &flow, capture);
-                walked = Some((flow, walk));
+                let walk = self.with_rules(&mut explanation, port, judgement, &flow, capture);
+                walked = Some((flow.clone(), walk));
             }
         }
+        let certain = explanation.confirmed_by.contains(&Method::Static);
+        let rules = match (self.capture, &walked) {
+            (Some(Ok(capture)), Some((_, walk))) if certain => Some(Seen::Rules(walk, &capture.rules)),
+            _ => seen(judgement),
+        };
+        explanation.way = rules.map_or_else(Vec::new, |seen| way(&ends(&flow, judgement), &seen));
         Case { explanation, walked }
     }
 
-    fn with_rules(&self, to: &mut Explanation, port: &PortEvidence, flow: &Flow, capture: &Capture) -> Walk {
+    fn with_rules(
+        &self,
+        to: &mut Explanation,
+        port: &PortEvidence,
+        judgement: Judgement,
+        flow: &Flow,
+        capture: &Capture,
+    ) -> Walk {
         to.seen = RulesSeen::Rules;
         to.notes.extend(capture.unseen.iter().map(|why| format!("not read: {why}")));
         let world = world(flow, port.return_path.as_ref());
         let walk = capture.rules.connect(flow, &world);
-        let same = self.before.is_none_or(|before| before.is_same(capture));
-        if !same {
-            to.notes.push("the rules changed while the check ran: run it again".to_owned());
+        let said = self.counted(to, port, &walk, capture);
+        if self.counting != Counting::NotAsked {
+            let outside = Outside::of(&world, uplink());
+            to.notes.extend(wide::notes(&capture.rules, flow, &outside, self.files));
         }
-        let said = match (self.before, &port.sandbox) {
-            (Some(before), Some(dial)) if same => {
-                let counted = capture.rules.counted_since(&before.rules);
-                to.walk = walked(&walk, |place| counted.get(place).copied().flatten().map(|it| it.packets));
-                counters::compare(&walk, &capture.rules, &counted, counters::sent(dial))
-            }
-            _ => {
-                to.walk = walked(&walk, |_| None);
-                Said::Nothing
-            }
-        };
         // What only watches decides nothing, whatever its rate.
         let decides = |place: &Place| {
             let steps = walk.packets.iter().flat_map(|packet| &packet.steps);
@@ -97,31 +183,95 @@ impl Judge<'_> {
                 .filter(|it| decides(&it.place))
                 .map(|it| format!("taken for granted: {} at {}", it.what, sanitize(&it.place.to_string()))),
         );
-        if let Outcome::Undetermined { place, why } = &walk.outcome {
-            to.notes.push(format!("undetermined: {} at {}", sanitize(why), sanitize(&place.to_string())));
-            return walk;
-        }
-        let judgement = decide(self.evidence, port);
-        if let Some(note) = contradiction(judgement, port, &walk.outcome) {
-            to.notes.push(note);
-            return walk;
-        }
-        if said == Said::Disagree {
-            to.notes.push(
-                "the counters contradict the rules: a rule on this way counted none of the packets"
-                    .to_owned(),
-            );
-            return walk;
-        }
-        if !same {
+        if let Some(doubt) = self.doubt(port, judgement, &walk, capture, said) {
+            to.notes.push(doubt);
             return walk;
         }
         to.confirmed_by.push(Method::Static);
-        if said == Said::Agree {
-            to.confirmed_by.push(Method::Counters);
+        match said {
+            Some(Said::Agree) => to.confirmed_by.push(Method::Counters),
+            Some(Said::Nothing(why)) => to.no_counters = Some(why.words().to_owned()),
+            _ => {}
         }
         to.decided = decided(&walk, capture, self.files);
         walk
+    }
+
+    /// What the counters say, where they are asked; the walk is written down with them.
+    fn counted(
+        &self,
+        to: &mut Explanation,
+        port: &PortEvidence,
+        walk: &Walk,
+        capture: &Capture,
+    ) -> Option<Said> {
+        let silent = match (self.counting, self.before, &port.sandbox) {
+            (Counting::NotAsked, ..) => None,
+            (Counting::LeftOut, ..) => Some(Silence::LeftOut),
+            (Counting::Asked, Some(before), Some(dial)) if self.same => {
+                let counted = capture.rules.counted_since(&before.rules);
+                to.walk = walked(walk, |place| counted.get(place).copied().flatten().map(|it| it.packets));
+                let marked = self.marks.as_ref().and_then(|marks| {
+                    let own = *marks.own.get(&port.target.port)?;
+                    Some(MarkedRound { counted: &marks.counted, own, all: &marks.all })
+                });
+                let round = Round { counted: &counted, packets: counters::sent(dial), marked };
+                return Some(counters::compare(walk, &capture.rules, &round));
+            }
+            (Counting::Asked, ..) => Some(Silence::NotCounted),
+        };
+        to.walk = walked(walk, |_| None);
+        silent.map(Said::Nothing)
+    }
+
+    /// Why no rule may be named.
+    fn doubt(
+        &self,
+        port: &PortEvidence,
+        judgement: Judgement,
+        walk: &Walk,
+        capture: &Capture,
+        said: Option<Said>,
+    ) -> Option<String> {
+        if let Outcome::Undetermined { place, why } = &walk.outcome {
+            return Some(format!("undetermined: {} at {}", sanitize(why), sanitize(&place.to_string())));
+        }
+        if let Some(note) = contradiction(judgement, port, &walk.outcome) {
+            return Some(note);
+        }
+        if said == Some(Said::Disagree) {
+            let text = "the counters contradict the rules: a rule on this way counted none of the packets";
+            return Some(text.to_owned());
+        }
+        // Only packets that were counted where it ends show that nothing of what was not read stopped them before.
+        if !capture.missing.is_empty() && said != Some(Said::Agree) {
+            return Some(format!(
+                "the kernel has tables that nothing here could read: {}; install iptables and nftables",
+                capture.missing.join(", ")
+            ));
+        }
+        let before = self.before.filter(|_| !self.same)?;
+        let same_way = self.walk(port, before).is_some_and(|earlier| way_of(&earlier) == way_of(walk));
+        (!same_way).then(|| "the rules changed while the check ran: run it again".to_owned())
+    }
+
+    /// The command that says more. `sudo` hands no environment on.
+    fn as_root(&self, port: &PortEvidence) -> String {
+        let plain =
+            |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./:".contains(&byte));
+        let mut command = format!("sudo openshell-probe explain --port {}", port.target.port);
+        if plain(&port.target.label) && !port.target.label.is_empty() {
+            command.push_str(&format!("={}", port.target.label));
+        }
+        let network = self.evidence.network.as_ref().map(|network| &network.name);
+        if let Some(name) = network.filter(|name| *name != DEFAULT_NETWORK && plain(name)) {
+            command.push_str(&format!(" --network {name}"));
+        }
+        let endpoint = self.evidence.endpoint.as_ref().map(|endpoint| &endpoint.url);
+        if let Some(url) = endpoint.filter(|url| !url.ends_with("/var/run/docker.sock") && plain(url)) {
+            command.push_str(&format!(" --host {url}"));
+        }
+        command
     }
 
     /// The connection that was dialled, or would have been. `None` where the rules on its way are not this host's.
@@ -141,6 +291,44 @@ impl Judge<'_> {
             SocketAddr::V4(SocketAddrV4::new(to, port.target.port)),
         ))
     }
+}
+
+/// What is known of the way without the rules.
+fn seen(judgement: Judgement) -> Option<Seen<'static>> {
+    match judgement.cause {
+        Some(Cause::Dropped | Cause::ReplyDropped) => Some(Seen::Stopped("dropped")),
+        Some(Cause::Rejected) => Some(Seen::Stopped("refused")),
+        None if judgement.verdict == Verdict::Ok => Some(Seen::Passes),
+        _ => no_answer(judgement).map(|_| Seen::Passes),
+    }
+}
+
+fn ends(flow: &Flow, judgement: Judgement) -> Ends {
+    Ends {
+        sandbox: flow.source.ip().to_string(),
+        bridge: flow.input.clone(),
+        socket: flow.destination.to_string(),
+        no_answer: no_answer(judgement),
+    }
+}
+
+/// Why the service does not answer what reaches it.
+fn no_answer(judgement: Judgement) -> Option<&'static str> {
+    match judgement.cause? {
+        Cause::NotListening | Cause::WrongBind | Cause::NotRunning => Some("nothing listens"),
+        Cause::AcceptQueueFull => Some("the service's queue is full"),
+        Cause::Unresponsive => Some("the service does not answer"),
+        Cause::OtherProtocol | Cause::OtherCertificate | Cause::OtherOwner => Some("another service"),
+        _ => None,
+    }
+}
+
+/// The rules that a connection comes by, without their numbers, which others' changes move.
+fn way_of(walk: &Walk) -> Vec<(Packet, Place)> {
+    let steps =
+        walk.packets.iter().flat_map(|packet| packet.steps.iter().map(|step| (packet.packet, &step.place)));
+    let unnumbered = |place: &Place| Place { rule: place.rule.map(|_| 0), handle: None, ..place.clone() };
+    steps.map(|(packet, place)| (packet, unnumbered(place))).collect()
 }
 
 /// Where the rules say another thing than the check has seen. Then no rule is named.

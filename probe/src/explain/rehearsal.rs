@@ -195,7 +195,7 @@ fn is_link_local(address: IpAddr) -> bool {
 }
 
 /// The interface of the default route (proc(5), /proc/net/route).
-fn uplink() -> Option<String> {
+pub(super) fn uplink() -> Option<String> {
     let table = fs::read_to_string("/proc/net/route").ok()?;
     table.lines().skip(1).find_map(|line| {
         let mut fields = line.split_whitespace();

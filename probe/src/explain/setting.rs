@@ -2,12 +2,11 @@
 //!
 //! UFW's chains are those of Debian's package, 0.36; firewalld's those of its nftables backend, 1.0 and later.
 
-use std::fs;
-
 use ruleset::{Backend, Place, Ruleset, TableFamily};
 use serde::{Deserialize, Serialize};
 
 use crate::sanitize::sanitize;
+use crate::textfile;
 
 /// UFW's default policies.
 const UFW_DEFAULTS: &str = "/etc/default/ufw";
@@ -42,9 +41,8 @@ pub(super) struct Files {
 impl Files {
     /// Those of this host. A user's rules are root's to read.
     pub(super) fn read() -> Self {
-        let text = |path: &str| fs::read(path).ok().map(|it| String::from_utf8_lossy(&it).into_owned());
-        let nftables = NFT_FILES.into_iter().filter_map(|path| Some((path, text(path)?)));
-        Self { ufw_rules: text(UFW_RULES), nftables: nftables.collect() }
+        let nftables = NFT_FILES.into_iter().filter_map(|path| Some((path, textfile::read(path)?)));
+        Self { ufw_rules: textfile::read(UFW_RULES), nftables: nftables.collect() }
     }
 }
 

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use super::{Firewall, Tool};
 use crate::programs;
+use crate::textfile;
 
 /// Where UFW says whether it is enabled; readable by everyone.
 const UFW_CONF: &str = "/etc/ufw/ufw.conf";
@@ -20,8 +21,7 @@ pub async fn detect(root: bool) -> Firewall {
     if root && let Some(firewall) = from_kernel().await {
         return firewall;
     }
-    let conf = std::fs::read_to_string(UFW_CONF).unwrap_or_default();
-    from_ufw_conf(&conf)
+    from_ufw_conf(&textfile::read(UFW_CONF).unwrap_or_default())
 }
 
 async fn from_kernel() -> Option<Firewall> {
@@ -48,11 +48,7 @@ async fn from_kernel() -> Option<Firewall> {
 }
 
 fn from_ufw_conf(conf: &str) -> Firewall {
-    let enabled = conf
-        .lines()
-        .filter_map(|line| line.split('#').next()?.split_once('='))
-        .rfind(|(key, _)| key.trim() == "ENABLED")
-        .is_some_and(|(_, value)| value.trim().trim_matches(['"', '\'']).eq_ignore_ascii_case("yes"));
+    let enabled = textfile::value(conf, "ENABLED").is_some_and(|value| value.eq_ignore_ascii_case("yes"));
     if enabled {
         let known_from = "enabled in ufw.conf, not verified".to_owned();
         Firewall { tool: Tool::Ufw, verified: false, known_from }

@@ -3,6 +3,7 @@
 mod dial;
 mod errqueue;
 mod listen;
+mod pieces;
 mod restore;
 mod stage;
 mod sysctl;

@@ -58,6 +58,18 @@ pub struct DialerOutput {
     pub flights: Vec<(u16, Vec<u8>)>,
     /// The ARP table after the dials.
     pub neighbours: Vec<Neighbour>,
+    /// SYNs that were sent to be counted, in the place of dials.
+    pub marked: Vec<(u16, Marked)>,
+}
+
+/// SYNs that a rule's counters can tell from everybody else's, because each carries a payload. No answer is waited for, and a
+/// service that one reaches is not given the payload: without a cookie a server leaves it out (RFC 7413).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marked {
+    /// How many.
+    pub packets: u64,
+    /// Bytes of all of them, without headers.
+    pub payload: u64,
 }
 
 /// Why an output tells nothing.
@@ -85,6 +97,7 @@ enum Fact {
     Dial(RawDial),
     Flight { port: u16, bytes: String },
     Neighbour(Neighbour),
+    Marked { port: u16, packets: u64, payload: u64 },
     End,
 }
 
@@ -128,6 +141,9 @@ impl DialerOutput {
                     parsed.flights.push((port, bytes));
                 }
                 Fact::Neighbour(neighbour) => parsed.neighbours.push(neighbour),
+                Fact::Marked { port, packets, payload } => {
+                    parsed.marked.push((port, Marked { packets, payload }));
+                }
                 Fact::End => return Ok(parsed),
             }
         }
@@ -173,6 +189,7 @@ mod tests {
     const OUTPUT: &str = r#"{"fact":"name","alias":"host.openshell.internal","addresses":["172.18.0.1"],"error":null,"elapsed_us":25}
 {"fact":"dial","port":8080,"address":"172.18.0.1","local":"172.18.0.2","local_port":40000,"errno":113,"errno_name":"EHOSTUNREACH","timed_out":false,"elapsed_us":740,"icmp":[{"errno":113,"origin":2,"type":3,"code":13,"offender":"172.18.0.1"}],"tcp":{"state":7,"retransmits":0,"rtt_us":0},"unanswered":0,"sockets":0,"limited":false,"greetings":[],"held":null}
 {"fact":"flight","port":8080,"bytes":"16ff"}
+{"fact":"marked","port":8080,"packets":3,"payload":3633}
 {"fact":"neighbour","address":"172.18.0.1","complete":true,"device":"eth0"}
 {"fact":"end"}
 "#;
@@ -183,6 +200,7 @@ mod tests {
         assert_eq!(output.resolution.dialled(), Some(Ipv4Addr::new(172, 18, 0, 1)));
         let refusal = output.dials[0].refusal().unwrap();
         assert_eq!((refusal.kind, refusal.code), (3, 13));
+        assert_eq!(output.marked, [(8080, Marked { packets: 3, payload: 3633 })]);
         assert!(output.neighbours[0].complete);
         assert_eq!(output.flights, [(8080, vec![0x16, 0xff])]);
     }

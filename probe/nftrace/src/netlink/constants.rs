@@ -23,7 +23,6 @@ pub(crate) const NFNL_MSG_BATCH_END: u16 = 0x11;
 
 /// `netfilter/nf_tables.h`, `enum nf_tables_msg_types`.
 pub(crate) const NFT_MSG_NEWTABLE: u16 = 0;
-#[cfg(test)]
 pub(crate) const NFT_MSG_GETTABLE: u16 = 1;
 pub(crate) const NFT_MSG_NEWCHAIN: u16 = 3;
 pub(crate) const NFT_MSG_NEWRULE: u16 = 6;

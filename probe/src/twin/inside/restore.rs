@@ -6,6 +6,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 
 use super::super::{Programs, RestoreError, Rules};
+use super::pieces;
 use crate::sanitize;
 
 /// As much of a tool's talk as is kept.
@@ -56,13 +57,15 @@ impl<'plan> Restore<'plan> {
             run(ipset.as_deref(), "ipset", &["restore"], text)?;
         }
         if let Some(value) = &rules.nft {
-            self.nft(&value.to_string())?;
+            for piece in pieces::of_document(value) {
+                self.nft(&piece.to_string())?;
+            }
         }
         if let Some(text) = &rules.ipv4 {
-            run(ipv4.as_deref(), "iptables-nft-restore", arguments, text)?;
+            in_pieces(ipv4.as_deref(), "iptables-nft-restore", arguments, text)?;
         }
         if let Some(text) = &rules.ipv6 {
-            run(ipv6.as_deref(), "ip6tables-nft-restore", arguments, text)?;
+            in_pieces(ipv6.as_deref(), "ip6tables-nft-restore", arguments, text)?;
         }
         Ok(())
     }
@@ -70,6 +73,16 @@ impl<'plan> Restore<'plan> {
     fn nft(&self, commands: &str) -> Result<(), RestoreError> {
         run(self.programs.nft.as_deref(), "nft", &["-j", "-f", "-"], commands)
     }
+}
+
+/// Feeds a tool as often as the kernel needs it.
+fn in_pieces(program: Option<&Path>, name: &str, arguments: &[&str], text: &str) -> Result<(), RestoreError> {
+    let mut arguments = arguments;
+    for piece in pieces::of_restore(text) {
+        run(program, name, arguments, &piece)?;
+        arguments = &["--noflush"];
+    }
+    Ok(())
 }
 
 /// Feeds a tool; the twin's own deadline ends one that hangs.
