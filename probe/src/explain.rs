@@ -16,6 +16,7 @@ mod prove;
 mod rehearsal;
 mod setting;
 mod ufw;
+mod uplink;
 mod world;
 
 use std::path::Path;
@@ -106,7 +107,7 @@ pub enum Method {
 pub struct Decided {
     /// What it did: dropped, rejected, redirected.
     pub effect: String,
-    /// Whose packet: `syn`, `syn_ack` or `data`.
+    /// Whose packet: `syn`, `syn_ack`, `ack` or `data`.
     pub packet: String,
     /// `legacy`, `nft` (iptables-nft) or `native`.
     pub backend: String,
@@ -128,7 +129,7 @@ pub struct Decided {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WalkedPacket {
-    /// `syn`, `syn_ack` or `data`.
+    /// `syn`, `syn_ack`, `ack` or `data`.
     pub packet: String,
     /// The rules that matched and the policies that decided, in order.
     pub steps: Vec<StepSeen>,

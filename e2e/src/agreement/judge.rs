@@ -98,9 +98,10 @@ fn speaking(explanation: &Explanation, traced: &Traced) -> BTreeSet<Layer> {
 /// Whether a dial comes to what the rule does.
 fn felt(decided: &Decided, outcome: Result<(), ErrorKind>) -> bool {
     let refused = decided.effect.starts_with("rejected");
+    let stands = matches!(decided.packet.as_str(), "ack" | "data");
     match outcome {
-        Ok(()) => decided.packet == "data",
-        Err(ErrorKind::TimedOut | ErrorKind::WouldBlock) => !refused && decided.packet != "data",
+        Ok(()) => stands,
+        Err(ErrorKind::TimedOut | ErrorKind::WouldBlock) => !refused && !stands,
         Err(_) => refused,
     }
 }

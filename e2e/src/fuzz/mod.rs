@@ -38,6 +38,16 @@ const SANDBOX_V4: &str = "10.99.0.2";
 /// See [`SANDBOX_V4`].
 const SANDBOX_V6: &str = "fd99::2";
 
+/// The host's address behind another link, and a neighbour there.
+const LAN: [&str; 2] = ["10.98.0.1", "10.98.0.2"];
+/// See [`LAN`].
+const LAN6: [&str; 2] = ["fd98::1", "fd98::2"];
+/// The link.
+const LINK: &str = "lan0";
+
+/// Ports with a service, on the host and at the neighbour. Rules send connections to others, too.
+const SERVED: [&str; 2] = [PORT, "9000"];
+
 /// The bridge that the dial comes through, and its port.
 const BRIDGE: &str = "br0";
 /// See [`BRIDGE`].

@@ -18,7 +18,7 @@ pub struct Flow {
     pub source: SocketAddr,
     /// The host's address and port, of the same family.
     pub destination: SocketAddr,
-    /// How many bytes the sandbox sends first, once the connection stands.
+    /// How many bytes the sandbox sends first, once the connection stands; with 0 it ends the connection instead.
     pub data: u16,
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ruleset::{ChainPlaces, Family, Flow, Place, Ruleset, World};
 
 use super::candidate::Candidate;
+use super::uplink;
 use crate::twin::{
     self, Address, Answer, Bridge, Decision, Link, Origin, Outcome, Plan, Programs, Rules, Stage, Sysctl,
     Trial, TrialAnswer,
@@ -58,7 +59,7 @@ impl<'a> Rehearsal<'a> {
             let of = world.addresses.iter().filter(|it| it.interface == name && !is_link_local(it.address));
             of.map(|it| Address { ip: it.address, prefix: it.prefix }).collect::<Vec<_>>()
         };
-        let link = uplink().filter(|name| own(name).iter().any(|it| it.ip.is_ipv4()));
+        let link = uplink::uplink().filter(|name| own(name).iter().any(|it| it.ip.is_ipv4()));
         let (link, addresses) = match link {
             Some(name) => (name.clone(), own(&name)),
             None => (CONTROL_LINK.0.to_owned(), vec![Address { ip: CONTROL_LINK.1.into(), prefix: 24 }]),
@@ -158,18 +159,19 @@ impl<'a> Rehearsal<'a> {
 
     /// The flow itself, and what is to stay as it is.
     fn trials(&self, flow: usize) -> Vec<Trial> {
-        let Flow { destination, .. } = self.flows[flow];
+        let Flow { destination, data, .. } = self.flows[flow];
         let (host, port) = (destination.ip(), destination.port());
         let there = SocketAddr::new(self.control.into(), port);
-        let lan = |to| Trial { from: Origin::Lan { link: self.link.clone(), address: None }, to };
+        let trial = |from, to| Trial { from, to, data };
+        let lan = |to| trial(Origin::Lan { link: self.link.clone(), address: None }, to);
         vec![
-            Trial { from: Origin::Sandbox, to: destination },
-            Trial { from: Origin::Sandbox, to: SocketAddr::new(host, other(port, self.flows)) },
-            Trial { from: Origin::Sandbox, to: there },
-            Trial { from: Origin::Bridge { address: STRANGER }, to: destination },
+            trial(Origin::Sandbox, destination),
+            trial(Origin::Sandbox, SocketAddr::new(host, other(port, self.flows))),
+            trial(Origin::Sandbox, there),
+            trial(Origin::Bridge { address: STRANGER }, destination),
             lan(destination),
             lan(there),
-            Trial { from: Origin::Wan { address: None }, to: there },
+            trial(Origin::Wan { address: None }, there),
         ]
     }
 }
@@ -192,16 +194,6 @@ fn words(trial: &Trial) -> String {
 
 fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
-}
-
-/// The interface of the default route (proc(5), /proc/net/route).
-fn uplink() -> Option<String> {
-    let table = fs::read_to_string("/proc/net/route").ok()?;
-    table.lines().skip(1).find_map(|line| {
-        let mut fields = line.split_whitespace();
-        let name = fields.next()?;
-        (fields.next()? == "00000000").then(|| name.to_owned())
-    })
 }
 
 /// What of this kernel's settings a packet's fate depends on.

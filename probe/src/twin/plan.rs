@@ -133,6 +133,13 @@ pub struct Trial {
     pub from: Origin,
     /// What is dialled.
     pub to: SocketAddr,
+    /// How many bytes are sent once the connection stands; with 0 it is ended instead.
+    #[serde(default = "one")]
+    pub data: u16,
+}
+
+fn one() -> u16 {
+    1
 }
 
 /// Who dials.

@@ -163,6 +163,8 @@ impl Run<'_, '_> {
                 Packet::Syn => 0x02u8,
                 Packet::SynAck => 0x12,
                 Packet::Ack => 0x10,
+                // With nothing to say, the end is sent.
+                Packet::Data if self.scene.flow.data == 0 => 0x11,
                 Packet::Data => 0x18,
             }),
             Field::UdpSource
