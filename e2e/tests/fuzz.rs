@@ -68,3 +68,19 @@ async fn what_was_found_before_is_still_so() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+#[ignore = "debug"]
+async fn debug_some() -> Result<()> {
+    let host = Host::builder().start().await?;
+    let list: Vec<u64> = std::env::var("SEEDS")?.split(',').map(|it| it.parse().unwrap()).collect();
+    for seed in &list {
+        println!("{:?}\n{}", fuzz::case(*seed).tool, fuzz::case(*seed).text);
+    }
+    let tally = fuzz::run(&host, 1, list.into_iter().map(fuzz::case).collect()).await?;
+    println!("{} same {:#?}", tally.same, tally.undetermined);
+    for it in tally.different.iter().chain(&tally.refused) {
+        println!("{it}");
+    }
+    Ok(())
+}

@@ -20,6 +20,9 @@ use super::{BRIDGE, LINK, PORT, SANDBOX_V4, SANDBOX_V6, SERVED, VETH};
 /// How long a new lane may take until a dial gets through; measured: 20 ms.
 const READY_DEADLINE: Duration = Duration::from_secs(10);
 
+/// Below it are the services' ports.
+const FIRST_PORT: u16 = 20_000;
+
 /// The addresses are resolved for good, since rules of IPv6 drop its neighbours' questions too. No ICMP answer is kept back,
 /// and no SYN-ACK is repeated into the next dial.
 const SCRIPT: &str = r#"
@@ -109,6 +112,9 @@ pub(super) struct Lane {
     sent: Tracer,
     passed: Tracer,
     loaded: Option<Tool>,
+    /// The next dial's source port. Rules can keep the end of a connection from conntrack, and a port that comes again would be
+    /// of the old connection then.
+    port: u16,
     /// Whether bridges ask iptables now.
     pub(super) bridge_nf: bool,
 }
@@ -162,6 +168,7 @@ impl Lane {
             sent,
             passed,
             loaded: None,
+            port: FIRST_PORT,
             bridge_nf: false,
         };
         lane.set_bridge_nf(host, false).await?;
@@ -213,7 +220,10 @@ impl Lane {
         self.received.drain()?;
         self.sent.drain()?;
         self.passed.drain()?;
-        let (source, experience) = self.sandbox.block_on(async || experience(address, patience).await)??;
+        let own = if address.is_ipv4() { SANDBOX_V4 } else { SANDBOX_V6 };
+        let source = SocketAddr::new(own.parse()?, self.port);
+        self.port = self.port.checked_add(1).unwrap_or(FIRST_PORT);
+        let experience = self.sandbox.block_on(async || experience(source, address, patience).await)??;
         let (received, sent, passed) = (self.received.drain()?, self.sent.drain()?, self.passed.drain()?);
         Ok(Dialled { experience, source, received, sent, passed })
     }
@@ -240,19 +250,17 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
 }
 
 /// It ends by a reset, so that nothing of it is repeated into the next dial.
-async fn experience(address: SocketAddr, patience: Duration) -> Result<(SocketAddr, Experience)> {
-    let own = if address.is_ipv4() { SANDBOX_V4 } else { SANDBOX_V6 };
+async fn experience(source: SocketAddr, address: SocketAddr, patience: Duration) -> Result<Experience> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.bind(SocketAddr::new(own.parse()?, 0))?;
+    socket.bind(source)?;
     socket.set_zero_linger()?;
-    let source = socket.local_addr()?;
     let mut stream = match timeout(patience, socket.connect(address)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             let number = error.raw_os_error().with_context(|| format!("connect: {error}"))?;
-            return Ok((source, Experience::Told(number)));
+            return Ok(Experience::Told(number));
         }
-        Err(_) => return Ok((source, Experience::Silence)),
+        Err(_) => return Ok(Experience::Silence),
     };
     let talk = async {
         stream.write_all(&[7]).await?;
@@ -262,5 +270,5 @@ async fn experience(address: SocketAddr, patience: Duration) -> Result<(SocketAd
     };
     let answer = timeout(patience, talk).await.ok().and_then(Result::ok);
     let from = answer.and_then(|answer| answer.trim().parse().ok());
-    Ok((source, from.map_or(Experience::Connected, Experience::Answered)))
+    Ok(from.map_or(Experience::Connected, Experience::Answered))
 }

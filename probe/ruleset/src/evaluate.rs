@@ -14,6 +14,7 @@ mod remember;
 mod route;
 mod spot;
 mod state;
+mod tracking;
 mod way;
 
 use crate::model::Ruleset;

@@ -10,7 +10,7 @@ use super::Failure;
 mod check;
 
 /// As many trials as a plan may have, over all its stages.
-pub const MOST_TRIALS: usize = 64;
+pub const MOST_TRIALS: usize = 512;
 
 /// As many bytes as one text of rules may have.
 pub const MOST_TEXT: usize = 8 * 1024 * 1024;

@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 
 use super::answer::Truth;
-use super::connection;
 use super::read::Reading;
 use super::spot::Spot;
 use super::state::{Bits, PartId, State, Tracked};
+use super::{connection, tracking};
 use crate::action::{Action, VerdictMap};
 use crate::expression::Expression;
 use crate::model::{Part, Policy, Rule, Ruleset};
-use crate::place::Place;
+use crate::place::{Backend, Place, TableFamily};
 use crate::walk::{Effect, Outcome, Step};
 use crate::world::{Flow, World};
 
@@ -26,6 +26,8 @@ pub(super) struct Scene<'a> {
     pub(super) rules: &'a Ruleset,
     pub(super) flow: &'a Flow,
     pub(super) world: &'a World,
+    /// Whether conntrack is there.
+    pub(super) tracks: bool,
     chains: Vec<HashMap<&'a str, usize>>,
 }
 
@@ -55,7 +57,9 @@ impl<'a> Scene<'a> {
         let names = |table: &'a crate::Table| {
             table.chains.iter().enumerate().map(|(at, chain)| (chain.name.as_str(), at)).collect()
         };
-        Self { rules, flow, world, chains: rules.tables.iter().map(names).collect() }
+        let version = if flow.source.is_ipv4() { TableFamily::Ip } else { TableFamily::Ip6 };
+        let tracks = tracking::is_there(rules, version);
+        Self { rules, flow, world, tracks, chains: rules.tables.iter().map(names).collect() }
     }
 
     /// What a base chain does to the packet.
@@ -213,8 +217,14 @@ impl<'a> Run<'a, '_> {
                 return None;
             }
             Action::SetCtMark(value) => {
-                let Some(new) = self.number(id, value) else { return Some(Next::Rule) };
-                self.set_ct_mark(new, certain);
+                match self.number(id, value) {
+                    Some(new) => self.set_ct_mark(new, certain),
+                    None if self.scene.rules.tables[id.0].backend == Backend::Native => {
+                        return Some(Next::Rule);
+                    }
+                    // iptables' target does nothing then.
+                    None => {}
+                }
                 return None;
             }
             Action::SaveMark { packet, connection } => {
@@ -301,6 +311,8 @@ impl<'a> Run<'a, '_> {
                 self.state.tracked = Tracked::Exempt;
                 None
             }
+            // nft's inet tables have rules for the other version too, which do nothing (`nft_nat_inet_eval`).
+            Action::Dnat(target) | Action::Snat(target) if self.is_for_other_version(target) => None,
             Action::Dnat(target) => Some(self.set_destination(id, target, false)),
             Action::Redirect(target) => Some(self.set_destination(id, target, true)),
             Action::Snat(target) => Some(self.set_source(id, Some(target))),

@@ -113,6 +113,11 @@ impl Run<'_, '_> {
         Next::outcome(Outcome::Open)
     }
 
+    pub(super) fn is_for_other_version(&self, target: &NatTarget) -> bool {
+        let v4 = self.scene.flow.source.is_ipv4();
+        target.addresses.is_some_and(|(first, _)| first.is_ipv4() != v4)
+    }
+
     fn own(&self, interface: &Interface) -> Option<IpAddr> {
         let Interface::Named(name) = interface else { return None };
         self.scene.world.own(name, self.scene.flow.source.is_ipv4())

@@ -51,7 +51,8 @@ const BRIDGE_CALLS: i32 = 0;
 
 impl Scene<'_> {
     pub(super) fn pass_spot(&self, state: &mut State, spot: &Spot) -> Outcome {
-        let tracks = spot.layer == Layer::Ip && matches!(spot.hook, Hook::Prerouting | Hook::Output);
+        let first = spot.layer == Layer::Ip && matches!(spot.hook, Hook::Prerouting | Hook::Output);
+        let tracks = first && self.tracks;
         let calls = spot.layer == Layer::Bridge && spot.hook == Hook::Prerouting && self.world.bridge_nf_call;
         let (mut tracked, mut called) = (!tracks, !calls);
         let nat_at = nat_position(spot);
@@ -70,7 +71,8 @@ impl Scene<'_> {
             }
             if !translated && nat_at.is_some_and(|nat_at| at > nat_at) {
                 translated = true;
-                if let Err(outcome) = self.translate(state, spot) {
+                let outcome = self.translate(state, spot);
+                if outcome != Outcome::Open {
                     return outcome;
                 }
             }
@@ -92,14 +94,14 @@ impl Scene<'_> {
         if !tracked {
             connection::track(state, spot.packet);
         }
-        if !translated && let Err(outcome) = self.translate(state, spot) {
-            return outcome;
-        }
-        Outcome::Open
+        if translated { Outcome::Open } else { self.translate(state, spot) }
     }
 
-    fn translate(&self, state: &mut State, spot: &Spot) -> Result<(), Outcome> {
-        nat::translate(state, spot, self.flow).map_err(|why| self.unknown_translation(state, why))
+    fn translate(&self, state: &mut State, spot: &Spot) -> Outcome {
+        match nat::translate(state, spot, self.flow) {
+            Ok(()) => Outcome::Open,
+            Err(why) => self.unknown_translation(state, why),
+        }
     }
 
     /// iptables' hook as a bridge calls it: the frame seems to have come in through the bridge.
