@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
+use e2e::agreement;
+use e2e::agreement::table::{self, Row};
 use e2e::lab::{Lab, PROBE};
 use harness::{Posture, Ufw};
 use probe::{Decided, Explanation, Method, Report, RulesSeen, TriedRemedy, Verdict};
@@ -166,10 +168,25 @@ async fn the_deciding_rule_is_named(
     let found = decided.setting.as_ref().context("no setting")?;
     assert!(found.text.contains(setting), "{found:?}");
     assert!(explanation.confirmed_by.contains(&Method::Static), "{explanation:#?}");
-    // iptables-nft and the old tables have a table of the same name, which a twin cannot: the rule is named without it.
-    let twin = !matches!(situation, Situation::Legacy);
-    assert_eq!(explanation.confirmed_by.contains(&Method::Twin), twin, "{explanation:#?}");
+    assert!(explanation.confirmed_by.contains(&Method::Twin), "{explanation:#?}");
+    if matches!(situation, Situation::Legacy) {
+        let remedy = explanation.remedies.first().context("no remedy")?;
+        assert!(
+            remedy.proven && remedy.commands[0].starts_with("iptables-legacy -I INPUT 1 "),
+            "{remedy:#?}"
+        );
+    }
     assert_eq!(explanation.confirmed_by.contains(&Method::Counters), counts, "{explanation:#?}");
+    let host = format!("explain/{situation:?}");
+    let row = Row {
+        host: host.clone(),
+        port: 8080,
+        rule: agreement::rule(decided),
+        packet: decided.packet.clone(),
+        layers: agreement::layers(explanation),
+        socket: None,
+    };
+    table::check(&host, &[row])?;
     let last = explanation.walk.last().and_then(|packet| packet.steps.last()).context("no walk")?;
     assert!(last.decides, "{explanation:#?}");
     Ok(())

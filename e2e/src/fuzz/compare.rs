@@ -20,8 +20,8 @@ const CHANGES_TTL: [&str; 2] = ["-j TTL", "-j HL"];
 /// How the three agree.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Agreement {
-    /// All say the same.
-    Same,
+    /// All say the same, and what.
+    Same(String),
     /// The rules alone do not say it.
     Undetermined(String),
     /// They differ, and how.
@@ -78,12 +78,26 @@ pub(super) fn compare(lane: &Lane, case: &Case, saved: &str, dialled: &Dialled) 
         let _ = writeln!(said, "predicted {}, and it was {:?}", walk.outcome, dialled.experience);
     }
     if said.is_empty() {
-        return Ok(Agreement::Same);
+        return Ok(Agreement::Same(outcome(&walk, end)));
     }
     Ok(Agreement::Different(format!(
         "seed {}, bridge_nf {}\n{said}\n{walk}\n\n{}",
         case.seed, lane.bridge_nf, case.text
     )))
+}
+
+/// What the rules lead to, in words that many cases have in common.
+fn outcome(walk: &Walk, end: End) -> String {
+    let at = walk.packets.iter().find(|packet| packet.outcome == walk.outcome).map(|it| it.packet);
+    let whose = at.map_or_else(String::new, |packet| packet.to_string());
+    match (&walk.outcome, end) {
+        (Outcome::Open, _) => "open".to_owned(),
+        (Outcome::Redirected { .. }, End::Host(_)) => "sent on to another socket of the host".to_owned(),
+        (Outcome::Redirected { .. }, End::Neighbour(_)) => "sent on to a neighbour".to_owned(),
+        (Outcome::Redirected { .. }, _) => "sent on to where nobody listens".to_owned(),
+        (Outcome::Rejected { .. }, _) => format!("{whose} rejected"),
+        _ => format!("{whose} dropped"),
+    }
 }
 
 fn predict(rules: &Ruleset, dialled: &Dialled, bridge_nf: bool) -> Result<Walk> {

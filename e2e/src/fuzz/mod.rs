@@ -15,6 +15,7 @@ mod lane;
 mod native;
 mod random;
 mod regressions;
+pub mod report;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -67,6 +68,8 @@ static LANES: AtomicU32 = AtomicU32::new(0);
 pub struct Tally {
     /// Cases where all agree.
     pub same: usize,
+    /// What these came to, each with how often.
+    pub outcomes: BTreeMap<String, usize>,
     /// Why rules alone did not say it, each with how often.
     pub undetermined: BTreeMap<String, usize>,
     /// What was different, each with its seed and its rules.
@@ -103,7 +106,10 @@ async fn one(host: &Host, lane: Lane, case: Case, tally: &mut Tally) -> Result<L
         (lane, answer) = self::answer(host, lane, &case, LONG_PATIENCE).await?;
     }
     match answer {
-        Answer::Compared(Agreement::Same) => tally.same += 1,
+        Answer::Compared(Agreement::Same(outcome)) => {
+            tally.same += 1;
+            *tally.outcomes.entry(outcome).or_default() += 1;
+        }
         Answer::Compared(Agreement::Undetermined(why)) => *tally.undetermined.entry(why).or_default() += 1,
         Answer::Compared(Agreement::Different(how)) => {
             // One of a lane: it takes a dial for each rule.
@@ -165,6 +171,9 @@ async fn shrink(host: &Host, mut lane: Lane, mut case: Case, mut how: String) ->
 impl Tally {
     fn and(mut self, other: Self) -> Self {
         self.same += other.same;
+        for (outcome, times) in other.outcomes {
+            *self.outcomes.entry(outcome).or_default() += times;
+        }
         for (why, times) in other.undetermined {
             *self.undetermined.entry(why).or_default() += times;
         }

@@ -32,6 +32,8 @@ pub struct Regression {
     pub case: Case,
     /// Whether the three answers agree.
     pub agrees: bool,
+    /// What it shows.
+    pub why: &'static str,
 }
 
 /// All of them.
@@ -42,9 +44,9 @@ pub fn regressions() -> Result<Vec<Regression>> {
     FILES.iter().map(|(name, text)| read(name, text).context(*name)).collect()
 }
 
-fn read(name: &'static str, text: &str) -> Result<Regression> {
+fn read(name: &'static str, text: &'static str) -> Result<Regression> {
     let line = text.lines().next().and_then(|line| line.strip_prefix("# ")).context("no first line")?;
-    let (words, _why) = line.split_once(": ").context("no reason")?;
+    let (words, why) = line.split_once(": ").context("no reason")?;
     let words: Vec<_> = words.split(' ').collect();
     let [family, tool, result] = words.as_slice() else { bail!("not three words: {line}") };
     let family = match *family {
@@ -67,5 +69,6 @@ fn read(name: &'static str, text: &str) -> Result<Regression> {
         name,
         case: Case { seed: 0, family, tool, bridge_nf: false, text: format!("{flush}{text}") },
         agrees,
+        why,
     })
 }

@@ -90,7 +90,7 @@ pub(super) fn candidates(
         let bound = ufw(place, walk, rules, &opening, &flow.input, true);
         return [Some(any), bound].into_iter().flatten().collect();
     }
-    by_hand(place, &opening).into_iter().collect()
+    by_hand(place, rules, &opening).into_iter().collect()
 }
 
 /// UFW's own command, where UFW's user rules come before the deciding one, or hold it; `bound` to the bridge, or for any interface.
@@ -148,7 +148,7 @@ fn has_rule(rules: &Ruleset, chain: &str, opening: &Opening<'_>, interface: Opti
 }
 
 /// A rule of iptables before the one that decides.
-fn by_hand(place: &Place, opening: &Opening<'_>) -> Option<Candidate> {
+fn by_hand(place: &Place, rules: &Ruleset, opening: &Opening<'_>) -> Option<Candidate> {
     let program = match place.backend {
         Backend::Legacy => "iptables-legacy",
         _ => "iptables",
@@ -162,13 +162,27 @@ fn by_hand(place: &Place, opening: &Opening<'_>) -> Option<Candidate> {
     let at = place.rule.unwrap_or(1);
     let (chain, text) = (&place.chain, opening.iptables(None));
     let table = if place.table == "filter" { String::new() } else { format!("-t {} ", place.table) };
-    Some(Candidate {
-        commands: vec![format!("{program} {table}-I {chain} {at} {text}")],
-        undo: vec![format!("{program} {table}-D {chain} {text}")],
-        change: Rules {
+    let beside =
+        rules.written_beside(&place.table, place.family).filter(|_| place.backend == Backend::Legacy);
+    let change = match beside {
+        Some(name) => {
+            let mut rule = json!({
+                "family": place.family.name(), "table": name, "chain": chain, "expr": opening.nft_json()?
+            });
+            if at > 1 {
+                rule["index"] = (at - 1).into();
+            }
+            Rules { nft: Some(json!({"nftables": [{"insert": {"rule": rule}}]})), ..Rules::default() }
+        }
+        None => Rules {
             ipv4: Some(format!("*{}\n-I {chain} {at} {text}\nCOMMIT\n", place.table)),
             ..Rules::default()
         },
+    };
+    Some(Candidate {
+        commands: vec![format!("{program} {table}-I {chain} {at} {text}")],
+        undo: vec![format!("{program} {table}-D {chain} {text}")],
+        change,
         ufw: None,
         note: Some("it lasts until the rules are loaded anew, at the next start at the latest"),
     })

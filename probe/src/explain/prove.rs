@@ -119,7 +119,8 @@ fn agree(case: &mut Case, rehearsal: &Rehearsal<'_>, answer: &Answer, at: usize)
 /// Whether it is the same rule, or the policy of the same chain.
 fn is(captured: Option<&Place>, place: &Place) -> bool {
     captured.is_some_and(|it| {
-        (it.family, &it.table, &it.chain, it.rule) == (place.family, &place.table, &place.chain, place.rule)
+        let own = (it.backend, it.family, &it.table, &it.chain, it.rule);
+        own == (place.backend, place.family, &place.table, &place.chain, place.rule)
     })
 }
 

@@ -183,7 +183,7 @@ impl<'a> Rehearsal<'a> {
             None => Some(Place {
                 backend: chain.backend,
                 family: chain.family,
-                table: chain.table.clone(),
+                table: chain.captured_table().to_owned(),
                 chain: chain.chain.clone(),
                 rule: None,
                 handle: None,

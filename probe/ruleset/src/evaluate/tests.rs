@@ -348,3 +348,25 @@ fn what_is_for_another_host_is_followed_through_what_is_forwarded() {
     assert_eq!(lost.packets.len(), 1);
     assert!(matches!(lost.outcome, Outcome::Redirected { .. }));
 }
+
+#[test]
+fn of_two_tables_of_one_name_the_old_one_is_written_beside() {
+    let mut both = input("ACCEPT", &["INPUT -p tcp -m tcp --dport 22 -j ACCEPT"]);
+    let legacy =
+        b"*filter\n:INPUT DROP [0:0]\n-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n\
+        -A INPUT -p tcp -m tcp --dport 8080 -j DROP\nCOMMIT\n";
+    both.add_save(Backend::Legacy, Family::Ip, legacy).unwrap();
+    let written = both.nft_json();
+    assert!(written.not_written.is_empty(), "{:?}", written.not_written);
+    let chain = written.chains.iter().find(|it| it.chain == "INPUT").unwrap();
+    assert_eq!((chain.table.as_str(), chain.captured_table()), ("legacy-filter", "filter"));
+    assert_eq!(chain.rules[1].backend, Backend::Legacy);
+    let head = &written.json["nftables"][1]["add"]["chain"];
+    assert_eq!((&head["prio"], &head["policy"]), (&(-1).into(), &"drop".into()));
+    assert!(both.restore_text(Family::Ip).not_written.is_empty());
+    // What was read does what was written: the old table's rule is the one that decides.
+    let mut replayed = rules(&both.restore_text(Family::Ip).text);
+    let listed: Vec<_> = written.json["nftables"].as_array().unwrap().iter().map(|it| &it["add"]).collect();
+    replayed.add_nft_json(serde_json::json!({ "nftables": listed }).to_string().as_bytes()).unwrap();
+    assert_eq!(walk(&replayed).outcome.place().unwrap().table, "legacy-filter");
+}
