@@ -12,6 +12,7 @@
 
 mod judge;
 mod silent;
+pub mod table;
 mod traced;
 
 use std::error::Error;
@@ -26,7 +27,7 @@ use probe::{Cause, DEFAULT_NETWORK, Report};
 
 use crate::lab::PROBE;
 
-pub use judge::{Layer, differences};
+pub use judge::{Layer, differences, layers, rows, rule};
 pub use silent::{SILENT, Silence};
 pub use traced::{Dropped, Spot, Traced};
 

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
+use e2e::agreement;
+use e2e::agreement::table::{self, Row};
 use e2e::lab::{Lab, PROBE};
 use harness::{Posture, Ufw};
-use probe::{Decided, Explanation, Method, Report, RulesSeen, Verdict};
+use probe::{Decided, Explanation, Method, Report, RulesSeen, TriedRemedy, Verdict};
 use rstest::rstest;
 
 const TARGET: [&str; 2] = ["--port", "8080=gateway"];
@@ -166,10 +168,25 @@ async fn the_deciding_rule_is_named(
     let found = decided.setting.as_ref().context("no setting")?;
     assert!(found.text.contains(setting), "{found:?}");
     assert!(explanation.confirmed_by.contains(&Method::Static), "{explanation:#?}");
-    // iptables-nft and the old tables have a table of the same name, which a twin cannot: the rule is named without it.
-    let twin = !matches!(situation, Situation::Legacy);
-    assert_eq!(explanation.confirmed_by.contains(&Method::Twin), twin, "{explanation:#?}");
+    assert!(explanation.confirmed_by.contains(&Method::Twin), "{explanation:#?}");
+    if matches!(situation, Situation::Legacy) {
+        let remedy = explanation.remedies.first().context("no remedy")?;
+        assert!(
+            remedy.proven && remedy.commands[0].starts_with("iptables-legacy -I INPUT 1 "),
+            "{remedy:#?}"
+        );
+    }
     assert_eq!(explanation.confirmed_by.contains(&Method::Counters), counts, "{explanation:#?}");
+    let host = format!("explain/{situation:?}");
+    let row = Row {
+        host: host.clone(),
+        port: 8080,
+        rule: agreement::rule(decided),
+        packet: decided.packet.clone(),
+        layers: agreement::layers(explanation),
+        socket: None,
+    };
+    table::check(&host, &[row])?;
     let last = explanation.walk.last().and_then(|packet| packet.steps.last()).context("no walk")?;
     assert!(last.decides, "{explanation:#?}");
     Ok(())
@@ -199,7 +216,13 @@ async fn a_proven_remedy_opens_the_path_and_can_be_taken_back(
     let explained = explanation(&report)?;
     let remedy = explained.remedies.first().with_context(|| format!("{explained:#?}"))?;
     assert!(remedy.commands[0].starts_with(command), "{remedy:#?}");
-    assert!(remedy.proven && remedy.controls >= 6, "{explained:#?}");
+    assert!(remedy.proven && remedy.controls >= 9, "six of IPv4, three of IPv6: {explained:#?}");
+    if remedy.commands[0].starts_with("ufw") {
+        let bound = explained.remedies.get(1).with_context(|| format!("{explained:#?}"))?;
+        assert!(bound.commands[0].contains("allow in on br-") && bound.proven, "{bound:#?}");
+        let tells = |remedy: &TriedRemedy| remedy.note.as_deref().unwrap_or_default().contains("comes in by");
+        assert!(!tells(bound), "{bound:#?}");
+    }
     let before = rules(&lab).await?;
     for command in &remedy.commands {
         sh(&lab, command).await?;
@@ -208,9 +231,6 @@ async fn a_proven_remedy_opens_the_path_and_can_be_taken_back(
     assert_eq!(after.targets[0].verdict, Verdict::Ok, "{after:#?}");
     let open = lab.check_with(&["--port", "8080=gateway", "--port", "11435=ollama-proxy"]).await?;
     assert_ne!(open.report.targets[1].verdict, Verdict::Ok, "the other port has no remedy yet");
-    if remedy.undo[0].contains("NUMBER") {
-        return Ok(()); // nft takes no rule back without its handle.
-    }
     for command in &remedy.undo {
         sh(&lab, command).await?;
     }
@@ -235,7 +255,7 @@ async fn where_nothing_stops_the_packets_no_rule_is_named() -> Result<()> {
     let report = report(&lab, "explain").await?;
     let explanation = explanation(&report)?;
     assert_eq!(explanation.decided, None, "{explanation:#?}");
-    assert_eq!(explanation.walk.len(), 3, "SYN, its answer, and what follows: {explanation:#?}");
+    assert_eq!(explanation.walk.len(), 4, "SYN, its answer, its acknowledgement and data: {explanation:#?}");
     ensure!(explanation.confirmed_by.contains(&Method::Static), "{explanation:#?}");
     Ok(())
 }

@@ -5,10 +5,11 @@
     reason = "the seed, which a failure is made again from, and what was measured"
 )]
 
+use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result};
-use e2e::fuzz::{self, Case, Tally};
+use e2e::fuzz::{self, Case, Tally, report};
 use harness::Host;
 
 /// Dials that wait for a time-out keep no core busy.
@@ -66,5 +67,34 @@ async fn what_was_found_before_is_still_so() -> Result<()> {
         assert!(tally.refused.is_empty(), "{}: {}", regression.name, tally.refused.concat());
         assert_eq!(tally.same == 1, regression.agrees, "{}: {tally:#?}", regression.name);
     }
+    Ok(())
+}
+
+/// `scripts/fuzz-report` asks for it: the page's own seeds, and the page written anew.
+const UPDATE: &str = "OPENSHELL_UPDATE_FUZZ";
+
+fn page() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/fuzz.md")
+}
+
+#[tokio::test]
+#[ignore = "long"]
+async fn the_report_is_written_from_a_run() -> Result<()> {
+    if std::env::var_os(UPDATE).is_none() {
+        return Ok(());
+    }
+    let start = Instant::now();
+    let tally = agree(report::SEEDS.map(fuzz::case).collect()).await?;
+    let measured = report::measured(&tally, start.elapsed().as_secs());
+    std::fs::write(page(), report::page(&measured)?)?;
+    Ok(())
+}
+
+/// What is generated and what was found, counted anew, is what the page says; what came of it is of the rules of today.
+#[test]
+fn the_report_is_still_so() -> Result<()> {
+    let written = std::fs::read_to_string(page()).context("docs/fuzz.md")?;
+    let now = report::page(report::measured_of(&written)?)?;
+    assert!(now == written, "scripts/fuzz-report writes docs/fuzz.md anew:\n{now}");
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use e2e::agreement::{SILENT, Watcher, blamed, differences};
+use e2e::agreement::{SILENT, Watcher, blamed, differences, rows, table};
 use e2e::programs;
 use harness::Noise;
 use harness::scenario::{Corpus, Outcome, Runner, ScenarioFile, User, compare};
@@ -25,8 +25,10 @@ async fn scenario(#[files("scenarios/**/*.toml")] path: PathBuf) -> Result<()> {
     let outcome = runner()?.run_observed(&file, &watcher).await?;
     judge(&file, &outcome)?;
     if outcome.skipped.is_none() {
-        let differences = differences(&file.name(), &file.scenario, &watcher.into_seen());
-        ensure!(differences.is_empty(), "{}: {differences:#?}", file.name());
+        let (name, seen) = (file.name(), watcher.into_seen());
+        let differences = differences(&name, &file.scenario, &seen);
+        ensure!(differences.is_empty(), "{name}: {differences:#?}");
+        table::check(&name, &rows(&name, &file.scenario, &seen))?;
     }
     Ok(())
 }
@@ -175,6 +177,19 @@ fn who_is_silent_about_a_rule_is_so_in_a_scenario_that_blames_a_firewall() -> Re
         ensure!(known.contains(silence.scenario), "{} blames no firewall", silence.scenario);
         ensure!(!silence.layers.is_empty() && !silence.because.is_empty(), "{silence:?}");
     }
+    Ok(())
+}
+
+/// The page has a row of every host that blames a firewall, and of no other.
+#[test]
+fn the_table_of_agreement_is_whole() -> Result<()> {
+    let blames = |file: &ScenarioFile| blamed(&file.scenario).next().is_some();
+    let known: BTreeSet<String> =
+        corpus()?.files.iter().filter(|it| blames(it)).map(ScenarioFile::name).collect();
+    let written = table::hosts()?.into_iter().filter(|host| !host.starts_with("explain/"));
+    let written: BTreeSet<String> = written.collect();
+    let differ: Vec<_> = known.symmetric_difference(&written).collect();
+    ensure!(differ.is_empty(), "scripts/agreement-table: {differ:?}");
     Ok(())
 }
 

@@ -73,7 +73,7 @@ impl Place {
     }
 
     fn trial(&self, from: Origin, port: u16) -> Trial {
-        Trial { from, to: (self.network.gateway, port).into() }
+        Trial { from, to: (self.network.gateway, port).into(), data: 1 }
     }
 
     fn asker(&self, plan: &Plan, user: Option<u32>) -> Result<HostCommand<'_>> {
@@ -202,8 +202,8 @@ async fn a_remedy_is_tried_beside_what_it_must_not_open() -> Result<()> {
             place.trial(Origin::Sandbox, GATEWAY),
             place.trial(Origin::Sandbox, PROXY),
             place.trial(lan(), GATEWAY),
-            Trial { from: lan(), to: host },
-            Trial { from: Origin::Wan { address: None }, to: host },
+            Trial { from: lan(), to: host, data: 1 },
+            Trial { from: Origin::Wan { address: None }, to: host, data: 1 },
             place.trial(Origin::Host, GATEWAY),
         ]
     };
@@ -298,7 +298,11 @@ async fn every_way_to_refuse_looks_as_it_is() -> Result<()> {
 #[tokio::test]
 async fn ipv6_and_native_tables_have_stages_too() -> Result<()> {
     let place = Place::start().await?;
-    let to = |port: u16| Trial { from: Origin::Sandbox, to: format!("[fd00:18::1]:{port}").parse().unwrap() };
+    let to = |port: u16| Trial {
+        from: Origin::Sandbox,
+        to: format!("[fd00:18::1]:{port}").parse().unwrap(),
+        data: 1,
+    };
     let trials = || vec![to(GATEWAY), to(PROXY)];
     let ipv6 = "*filter\n:INPUT DROP [0:0]\n-A INPUT -p ipv6-icmp -j ACCEPT\n-A INPUT -p tcp --dport 11435 -j DROP\nCOMMIT\n";
     let rules = Rules { ipv6: Some(ipv6.into()), ..Rules::default() };
@@ -343,7 +347,7 @@ async fn ipv6_and_native_tables_have_stages_too() -> Result<()> {
 async fn a_policy_that_drops_neighbour_discovery_lets_nothing_arrive() -> Result<()> {
     let place = Place::start().await?;
     let to = format!("[fd00:18::1]:{GATEWAY}").parse()?;
-    let stages = vec![stage("as captured", vec![Trial { from: Origin::Sandbox, to }])];
+    let stages = vec![stage("as captured", vec![Trial { from: Origin::Sandbox, to, data: 1 }])];
     let rules = Rules { ipv6: Some("*filter\n:INPUT DROP [0:0]\nCOMMIT\n".into()), ..Rules::default() };
     let answer = place.ask(&place.plan(rules, stages), NOBODY).await?;
     let trial = answer.trial(0, 0).context("no trial")?;

@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::target::Protocol;
+
 /// One TCP connect and what it showed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -75,6 +77,27 @@ pub enum Greeting {
     Http1,
     /// Only the connection's end, which the peer's kernel acknowledges.
     Fin,
+}
+
+impl Greeting {
+    /// What a service of a protocol is told first.
+    pub(crate) fn first(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Grpc => Self::Tls,
+            Protocol::Http => Self::Http1,
+            Protocol::Tcp => Self::Fin,
+        }
+    }
+
+    /// How many bytes it has: rules can ask for the length of a packet.
+    pub(crate) fn length(self) -> u16 {
+        match self {
+            Self::Tls => 214,
+            Self::Http2 => 33,
+            Self::Http1 => 91,
+            Self::Fin => 0,
+        }
+    }
 }
 
 /// What an answer is, by its first bytes.
@@ -182,5 +205,25 @@ impl Dial {
     #[must_use]
     pub fn unresolved_neighbour(&self) -> bool {
         self.outcome.is_error("EHOSTUNREACH") && self.refusal().is_none()
+    }
+}
+
+/// The dialer's own file: it is compiled alone, and says no lengths.
+#[cfg(test)]
+#[path = "../dialer/greeting.rs"]
+#[allow(dead_code, reason = "the dialer uses all of it")]
+mod said;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn greetings_are_as_long_as_what_the_dialer_says() {
+        let said = [said::Greeting::Tls, said::Greeting::Http2, said::Greeting::Http1, said::Greeting::Fin];
+        let ours = [Greeting::Tls, Greeting::Http2, Greeting::Http1, Greeting::Fin];
+        for (said, ours) in said.into_iter().zip(ours) {
+            assert_eq!(said.bytes().len(), usize::from(ours.length()), "{said:?}");
+        }
     }
 }

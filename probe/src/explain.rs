@@ -18,6 +18,7 @@ mod rehearsal;
 mod setting;
 mod suspect;
 mod ufw;
+mod uplink;
 mod way;
 mod wide;
 mod world;
@@ -123,7 +124,7 @@ pub enum Method {
 pub struct Decided {
     /// What it did: dropped, rejected, redirected.
     pub effect: String,
-    /// Whose packet: `syn`, `syn_ack` or `data`.
+    /// Whose packet: `syn`, `syn_ack`, `ack` or `data`.
     pub packet: String,
     /// `legacy`, `nft` (iptables-nft) or `native`.
     pub backend: String,
@@ -145,7 +146,7 @@ pub struct Decided {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WalkedPacket {
-    /// `syn`, `syn_ack` or `data`.
+    /// `syn`, `syn_ack`, `ack` or `data`.
     pub packet: String,
     /// The rules that matched and the policies that decided, in order.
     pub steps: Vec<StepSeen>,

@@ -20,7 +20,7 @@
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let policy = "*filter\n:INPUT DROP [0:0]\nCOMMIT\n".to_owned();
-//! let trial = Trial { from: Origin::Sandbox, to: "172.18.0.1:8080".parse()? };
+//! let trial = Trial { from: Origin::Sandbox, to: "172.18.0.1:8080".parse()?, data: 1 };
 //! let plan = Plan {
 //!     rules: Rules { ipv4: Some(policy), ..Rules::default() },
 //!     programs: Programs::find(),

@@ -20,7 +20,7 @@ fn address(text: &str) -> Address {
 }
 
 fn trial(from: Origin, to: &str) -> Trial {
-    Trial { from, to: to.parse().expect("an address and a port") }
+    Trial { from, to: to.parse().expect("an address and a port"), data: 1 }
 }
 
 fn plan(trials: Vec<Trial>) -> Plan {

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use harness::scenario::format::{Expect, Scenario};
 use probe::{Decided, Explanation, Method};
 
+use super::table::Row;
 use super::{Dropped, SILENT, Seen, Spot, Traced, blamed};
 
 /// Who says which rule decided.
@@ -47,6 +48,49 @@ pub fn differences(name: &str, scenario: &Scenario, seen: &[Seen]) -> Vec<String
     blamed(scenario).flat_map(of).collect()
 }
 
+/// What is said of each target, for the page; nothing where nobody was asked.
+#[must_use]
+pub fn rows(name: &str, scenario: &Scenario, seen: &[Seen]) -> Vec<Row> {
+    let row = |expect: &Expect| {
+        let seen = seen.iter().find(|it| it.port == expect.target.port)?;
+        let target = seen.report.targets.iter().find(|target| target.port == seen.port)?;
+        let explanation = target.explanation.as_ref()?;
+        let decided = explanation.decided.as_ref();
+        let of_trace = || seen.traced.dropped.as_ref().map(|it| it.spot.to_string());
+        Some(Row {
+            host: name.to_owned(),
+            port: seen.port,
+            rule: decided.map(rule).or_else(of_trace).unwrap_or_else(|| "none is named".to_owned()),
+            packet: decided.map_or_else(|| "-".to_owned(), |it| it.packet.clone()),
+            layers: speaking(explanation, &seen.traced),
+            socket: Some(match seen.traced.outcome {
+                Ok(()) => "connected",
+                Err(ErrorKind::TimedOut | ErrorKind::WouldBlock) => "silence",
+                Err(_) => "refused",
+            }),
+        })
+    };
+    let mut rows: Vec<Row> = blamed(scenario).filter_map(row).collect();
+    rows.sort_by_key(|row| row.port.to_string());
+    rows
+}
+
+/// A rule as the page has it.
+#[must_use]
+pub fn rule(decided: &Decided) -> String {
+    format!("{} {}", decided.backend, Spot::of_explained(decided))
+}
+
+/// Who says so, of an explanation alone.
+pub fn layers(explanation: &Explanation) -> BTreeSet<Layer> {
+    let layer = |method: &Method| match method {
+        Method::Twin => Layer::Twin,
+        Method::Counters => Layer::Counters,
+        _ => Layer::Static,
+    };
+    explanation.confirmed_by.iter().map(layer).collect()
+}
+
 fn target(name: &str, expect: &Expect, seen: &Seen) -> Vec<String> {
     let port = seen.port;
     let Some(target) = seen.report.targets.iter().find(|target| target.port == port) else {
@@ -79,12 +123,7 @@ fn target(name: &str, expect: &Expect, seen: &Seen) -> Vec<String> {
 
 /// Who says that the rule decided which the explanation names. Where it names none, the trace alone may have one.
 fn speaking(explanation: &Explanation, traced: &Traced) -> BTreeSet<Layer> {
-    let layer = |method: &Method| match method {
-        Method::Twin => Layer::Twin,
-        Method::Counters => Layer::Counters,
-        _ => Layer::Static,
-    };
-    let mut layers: BTreeSet<Layer> = explanation.confirmed_by.iter().map(layer).collect();
+    let mut layers = layers(explanation);
     let same = |dropped: &Dropped, decided: &Decided| {
         dropped.spot == Spot::of_explained(decided) && dropped.answer == (decided.packet == "syn_ack")
     };
@@ -98,9 +137,10 @@ fn speaking(explanation: &Explanation, traced: &Traced) -> BTreeSet<Layer> {
 /// Whether a dial comes to what the rule does.
 fn felt(decided: &Decided, outcome: Result<(), ErrorKind>) -> bool {
     let refused = decided.effect.starts_with("rejected");
+    let stands = matches!(decided.packet.as_str(), "ack" | "data");
     match outcome {
-        Ok(()) => decided.packet == "data",
-        Err(ErrorKind::TimedOut | ErrorKind::WouldBlock) => !refused && decided.packet != "data",
+        Ok(()) => stands,
+        Err(ErrorKind::TimedOut | ErrorKind::WouldBlock) => !refused && !stands,
         Err(_) => refused,
     }
 }

@@ -14,15 +14,8 @@ pub struct Silence {
 }
 
 /// All of them. What counters cannot say by the nature of the rule is in `Layer::expected`.
-pub const SILENT: &[Silence] = &[
-    Silence {
-        scenario: "firewall/data-dropped",
-        layers: &[Layer::Static, Layer::Twin, Layer::Counters],
-        because: "the rules are asked about the handshake, and this one is for what follows: no rule is named",
-    },
-    Silence {
-        scenario: "firewall/legacy-tables",
-        layers: &[Layer::Twin, Layer::Trace],
-        because: "the old tables report nothing, and a twin has no two tables of one name",
-    },
-];
+pub const SILENT: &[Silence] = &[Silence {
+    scenario: "firewall/legacy-tables",
+    layers: &[Layer::Trace],
+    because: "the old tables report nothing",
+}];

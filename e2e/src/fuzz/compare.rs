@@ -2,14 +2,17 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::net::SocketAddr;
 
 use anyhow::Result;
 use nftrace::{Kind, Verdict};
 use nix::errno::Errno;
-use ruleset::{Backend, Effect, Family, Flow, Outcome, Packet, RejectWith, Ruleset, Step, Walk, World};
+use ruleset::{
+    Backend, Effect, Family, Flow, LocalAddress, Outcome, Packet, RejectWith, Ruleset, Step, Walk, World,
+};
 
 use super::lane::{Dialled, Experience, Lane};
-use super::{BRIDGE, Case, PORT, Tool, VETH};
+use super::{BRIDGE, Case, LAN, LAN6, LINK, PORT, SERVED, Tool, VETH};
 
 /// Targets after which the rules' own prediction is not exact.
 const CHANGES_TTL: [&str; 2] = ["-j TTL", "-j HL"];
@@ -17,8 +20,8 @@ const CHANGES_TTL: [&str; 2] = ["-j TTL", "-j HL"];
 /// How the three agree.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Agreement {
-    /// All say the same.
-    Same,
+    /// All say the same, and what.
+    Same(String),
     /// The rules alone do not say it.
     Undetermined(String),
     /// They differ, and how.
@@ -42,10 +45,15 @@ pub(super) fn compare(lane: &Lane, case: &Case, saved: &str, dialled: &Dialled) 
         return Ok(Agreement::Undetermined(why.clone()));
     }
     let mut said = String::new();
-    for (packet, events) in [(Packet::Syn, 0), (Packet::SynAck, 0), (Packet::Data, 1)] {
+    let end = End::of(&walk);
+    let numbers = [(Packet::Syn, 0), (Packet::SynAck, 0), (Packet::Ack, 1), (Packet::Data, 2)];
+    // Where nothing listens, another packet answers.
+    let numbers = if end == End::Closed { &numbers[..1] } else { &numbers };
+    for (packet, events) in numbers.iter().copied() {
         let Some(predicted) = walk.packets.iter().find(|it| it.packet == packet) else { continue };
-        let trace = match packet {
-            Packet::SynAck => dialled.sent.find(|flow| flow.destination == dialled.source),
+        let trace = match (packet, end) {
+            (Packet::SynAck, End::Neighbour(to)) => dialled.passed.find(|flow| flow.source == to),
+            (Packet::SynAck, _) => dialled.sent.find(|flow| flow.destination == dialled.source),
             _ => dialled.received.find(|flow| flow.source == dialled.source),
         };
         let Some(trace) = trace else {
@@ -66,11 +74,11 @@ pub(super) fn compare(lane: &Lane, case: &Case, saved: &str, dialled: &Dialled) 
     }
     // A rate that is exhausted by one packet is no more than that packet's: what comes after it has another fate, and rules
     // say nothing of how many come.
-    if walk.assumptions.is_empty() && !fits(case.family, &walk, dialled.experience) {
+    if walk.assumptions.is_empty() && !fits(case.family, &walk, end, dialled.experience) {
         let _ = writeln!(said, "predicted {}, and it was {:?}", walk.outcome, dialled.experience);
     }
     if said.is_empty() {
-        return Ok(Agreement::Same);
+        return Ok(Agreement::Same(outcome(&walk, end)));
     }
     Ok(Agreement::Different(format!(
         "seed {}, bridge_nf {}\n{said}\n{walk}\n\n{}",
@@ -78,12 +86,28 @@ pub(super) fn compare(lane: &Lane, case: &Case, saved: &str, dialled: &Dialled) 
     )))
 }
 
+/// What the rules lead to, in words that many cases have in common.
+fn outcome(walk: &Walk, end: End) -> String {
+    let at = walk.packets.iter().find(|packet| packet.outcome == walk.outcome).map(|it| it.packet);
+    let whose = at.map_or_else(String::new, |packet| packet.to_string());
+    match (&walk.outcome, end) {
+        (Outcome::Open, _) => "open".to_owned(),
+        (Outcome::Redirected { .. }, End::Host(_)) => "sent on to another socket of the host".to_owned(),
+        (Outcome::Redirected { .. }, End::Neighbour(_)) => "sent on to a neighbour".to_owned(),
+        (Outcome::Redirected { .. }, _) => "sent on to where nobody listens".to_owned(),
+        (Outcome::Rejected { .. }, _) => format!("{whose} rejected"),
+        _ => format!("{whose} dropped"),
+    }
+}
+
 fn predict(rules: &Ruleset, dialled: &Dialled, bridge_nf: bool) -> Result<Walk> {
     let own = if dialled.source.is_ipv4() { "10.99.0.1" } else { "fd99::1" };
     let destination = std::net::SocketAddr::new(own.parse()?, PORT.parse()?);
     let mut flow = Flow::new(BRIDGE, dialled.source, destination);
     flow.port = Some(VETH.to_owned());
-    let mut world = World::new(&flow, if dialled.source.is_ipv4() { 24 } else { 64 });
+    let (prefix, lan) = if dialled.source.is_ipv4() { (24, LAN) } else { (64, LAN6) };
+    let mut world = World::new(&flow, prefix);
+    world.addresses.push(LocalAddress { interface: LINK.to_owned(), address: lan[0].parse()?, prefix });
     world.bridge_nf_call = bridge_nf;
     Ok(rules.connect(&flow, &world))
 }
@@ -92,11 +116,56 @@ fn spot(step: &Step) -> Spot {
     (step.place.table.clone(), step.place.chain.clone(), step.place.rule)
 }
 
+/// Who the connection gets to, if no rule stops it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum End {
+    /// A service of the host.
+    Host(SocketAddr),
+    /// A service of the neighbour.
+    Neighbour(SocketAddr),
+    /// A port without a service.
+    Closed,
+    /// Nobody.
+    Nobody,
+}
+
+impl End {
+    fn of(walk: &Walk) -> Self {
+        let redirects = walk.packets.iter().flat_map(|packet| &packet.steps);
+        let to = redirects.filter_map(|step| match step.effect {
+            Effect::Redirect(to) => Some(to),
+            _ => None,
+        });
+        // The last one, since an address is translated once, and to itself perhaps before.
+        let Some(to) = to.last() else { return Self::Host(SocketAddr::from(([0, 0, 0, 0], 0))) };
+        let is = |address: &str| address.parse() == Ok(to.ip());
+        if !SERVED.contains(&to.port().to_string().as_str()) {
+            Self::Closed
+        } else if [LAN[1], LAN6[1]].into_iter().any(is) {
+            Self::Neighbour(to)
+        } else if is("127.0.0.1") {
+            Self::Nobody
+        } else {
+            Self::Host(to)
+        }
+    }
+}
+
 /// Whether an experience is what the outcome leads to.
-fn fits(family: Family, walk: &Walk, experience: Experience) -> bool {
+fn fits(family: Family, walk: &Walk, end: End, experience: Experience) -> bool {
     let last = walk.packets.last().map(|it| it.packet);
+    let last = last.map(|packet| if packet == Packet::Ack { Packet::Data } else { packet });
     match (&walk.outcome, last) {
-        (Outcome::Open, _) => experience == Experience::Echoed,
+        (Outcome::Open, _) => matches!(experience, Experience::Answered(at) if at.port().to_string() == PORT),
+        (Outcome::Redirected { to, .. }, _) => match end {
+            End::Host(_) | End::Neighbour(_) => experience == Experience::Answered(*to),
+            // The refusal is a packet of the host's, or one that it passes on, and rules can drop it.
+            End::Closed => {
+                matches!(experience, Experience::Silence)
+                    || experience == Experience::Told(Errno::ECONNREFUSED as i32)
+            }
+            End::Nobody => experience == Experience::Silence,
+        },
         (Outcome::Dropped(_), Some(Packet::Data)) => experience == Experience::Connected,
         // The connection stands for its kernel by then, so the refusal is a soft error. It waits at the socket, and a
         // connect that does not block asks there whether it went well.

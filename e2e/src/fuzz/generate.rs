@@ -11,10 +11,11 @@ use super::random::Random;
 use super::{PORT, native};
 
 /// Tables with their base chains, in the order in which a packet meets the tables.
-const TABLES: [(&str, &[&str]); 3] = [
+const TABLES: [(&str, &[&str]); 4] = [
     ("raw", &["PREROUTING", "OUTPUT"]),
-    ("mangle", &["PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"]),
-    ("filter", &["INPUT", "OUTPUT"]),
+    ("mangle", &["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"]),
+    ("nat", &["PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"]),
+    ("filter", &["INPUT", "FORWARD", "OUTPUT"]),
 ];
 
 /// How many kinds of conditions there are for any packet, and how many more for TCP.
@@ -77,7 +78,11 @@ impl Maker {
         let busy = table == "filter" || self.random.percent(35);
         let mut body = format!("*{table}\n");
         for base in bases {
-            let drops = if table == "filter" { 25 } else { 3 };
+            let drops = match table {
+                "filter" => 25,
+                "nat" => 0,
+                _ => 3,
+            };
             let policy = if busy && self.random.percent(drops) { "DROP" } else { "ACCEPT" };
             let _ = writeln!(body, ":{base} {policy} [0:0]");
         }
@@ -122,7 +127,10 @@ impl Maker {
                     kinds.push(sort);
                 }
             }
-            let target = self.target(table, tcp, callable);
+            let target = match self.translation(table, chain, tcp) {
+                Some(target) => target,
+                None => self.target(table, tcp, callable),
+            };
             let _ = writeln!(body, "{rule}{target}");
         }
     }
@@ -137,21 +145,33 @@ impl Maker {
         match kind {
             0 => {
                 let nets = match self.family {
-                    Family::Ip => ["10.99.0.0/24", "10.99.0.2", "10.99.0.1", "10.0.0.0/8", "192.168.0.0/16"],
-                    Family::Ip6 => ["fd99::/64", "fd99::2", "fd99::1", "fc00::/7", "2001:db8::/32"],
+                    Family::Ip => ["10.99.0.0/24", "10.99.0.2", "10.99.0.1", "10.0.0.0/8", "10.98.0.0/24"],
+                    Family::Ip6 => ["fd99::/64", "fd99::2", "fd99::1", "fc00::/7", "fd98::/64"],
                 };
                 format!("{not}{} {}", random.pick(&["-s", "-d"]), random.pick(&nets))
             }
             // The way out of a base chain of what comes in is not known, and iptables refuses to be asked for it.
-            1 if matches!(chain, "INPUT" | "PREROUTING") => {
+            1 if matches!(chain, "INPUT" | "PREROUTING" | "FORWARD") => {
                 format!("{not}-i {}", random.pick(&["br0", "br+", "eth0", "lo", "b+"]))
             }
             1 if matches!(chain, "OUTPUT" | "POSTROUTING") => {
-                format!("{not}-o {}", random.pick(&["br0", "br+", "eth0", "lo"]))
+                format!("{not}-o {}", random.pick(&["br0", "br+", "lan0", "lo"]))
             }
             1 | 2 => {
-                let states =
-                    ["NEW", "ESTABLISHED", "RELATED,ESTABLISHED", "INVALID", "NEW,INVALID", "UNTRACKED"];
+                let states = [
+                    "NEW",
+                    "ESTABLISHED",
+                    "RELATED,ESTABLISHED",
+                    "INVALID",
+                    "NEW,INVALID",
+                    "UNTRACKED",
+                    "DNAT",
+                    "SNAT",
+                ];
+                let ports = ["--ctorigdstport 8080", "--ctorigdstport 9000", "--ctreplsrcport 9000"];
+                if random.percent(15) {
+                    return format!("-m conntrack {not}{}", random.pick(&ports));
+                }
                 format!("-m conntrack {not}--ctstate {}", random.pick(&states))
             }
             3 => format!(
@@ -258,7 +278,7 @@ impl Maker {
         }
         match self.random.below(24) {
             0 => " -j ACCEPT".to_owned(),
-            1 => " -j DROP".to_owned(),
+            1 if table != "nat" => " -j DROP".to_owned(),
             2 | 3 => " -j RETURN".to_owned(),
             4 if table == "filter" => self.reject(tcp),
             5 if table == "raw" => " -j CT --notrack".to_owned(),
@@ -277,6 +297,44 @@ impl Maker {
             }
             // It counts, and the kernel tells that it matched.
             _ => String::new(),
+        }
+    }
+
+    /// Another destination or source, in the base chains where the kernel takes it.
+    fn translation(&mut self, table: &str, chain: &str, tcp: bool) -> Option<String> {
+        if table != "nat" || !self.random.percent(35) {
+            return None;
+        }
+        let v4 = self.family == Family::Ip;
+        match chain {
+            "PREROUTING" if tcp && self.random.percent(40) => {
+                let ports = [" --to-ports 9000", " --to-ports 8081", " --to-ports 8080", ""];
+                Some(format!(" -j REDIRECT{}", self.random.pick(&ports)))
+            }
+            "PREROUTING" => {
+                let (addresses, sockets) = if v4 {
+                    (
+                        ["10.99.0.1", "10.98.0.1", "10.98.0.2", "127.0.0.1"],
+                        ["10.99.0.1:9000", "10.98.0.1:8080", "10.98.0.2:9000", "10.98.0.2:8081", ":9000"],
+                    )
+                } else {
+                    (
+                        ["fd99::1", "fd98::1", "fd98::2", "fd98::2"],
+                        ["[fd99::1]:9000", "[fd98::1]:8080", "[fd98::2]:9000", "[fd98::2]:8081", ":9000"],
+                    )
+                };
+                let to = if tcp && self.random.percent(60) {
+                    self.random.pick(&sockets)
+                } else {
+                    self.random.pick(&addresses)
+                };
+                Some(format!(" -j DNAT --to-destination {to}"))
+            }
+            "POSTROUTING" if self.random.percent(60) => Some(" -j MASQUERADE".to_owned()),
+            "POSTROUTING" => {
+                Some(format!(" -j SNAT --to-source {}", if v4 { "10.98.0.1" } else { "fd98::1" }))
+            }
+            _ => None,
         }
     }
 

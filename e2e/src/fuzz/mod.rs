@@ -15,6 +15,7 @@ mod lane;
 mod native;
 mod random;
 mod regressions;
+pub mod report;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -38,6 +39,16 @@ const SANDBOX_V4: &str = "10.99.0.2";
 /// See [`SANDBOX_V4`].
 const SANDBOX_V6: &str = "fd99::2";
 
+/// The host's address behind another link, and a neighbour there.
+const LAN: [&str; 2] = ["10.98.0.1", "10.98.0.2"];
+/// See [`LAN`].
+const LAN6: [&str; 2] = ["fd98::1", "fd98::2"];
+/// The link.
+const LINK: &str = "lan0";
+
+/// Ports with a service, on the host and at the neighbour. Rules send connections to others, too.
+const SERVED: [&str; 2] = [PORT, "9000"];
+
 /// The bridge that the dial comes through, and its port.
 const BRIDGE: &str = "br0";
 /// See [`BRIDGE`].
@@ -57,6 +68,8 @@ static LANES: AtomicU32 = AtomicU32::new(0);
 pub struct Tally {
     /// Cases where all agree.
     pub same: usize,
+    /// What these came to, each with how often.
+    pub outcomes: BTreeMap<String, usize>,
     /// Why rules alone did not say it, each with how often.
     pub undetermined: BTreeMap<String, usize>,
     /// What was different, each with its seed and its rules.
@@ -93,7 +106,10 @@ async fn one(host: &Host, lane: Lane, case: Case, tally: &mut Tally) -> Result<L
         (lane, answer) = self::answer(host, lane, &case, LONG_PATIENCE).await?;
     }
     match answer {
-        Answer::Compared(Agreement::Same) => tally.same += 1,
+        Answer::Compared(Agreement::Same(outcome)) => {
+            tally.same += 1;
+            *tally.outcomes.entry(outcome).or_default() += 1;
+        }
         Answer::Compared(Agreement::Undetermined(why)) => *tally.undetermined.entry(why).or_default() += 1,
         Answer::Compared(Agreement::Different(how)) => {
             // One of a lane: it takes a dial for each rule.
@@ -155,6 +171,9 @@ async fn shrink(host: &Host, mut lane: Lane, mut case: Case, mut how: String) ->
 impl Tally {
     fn and(mut self, other: Self) -> Self {
         self.same += other.same;
+        for (outcome, times) in other.outcomes {
+            *self.outcomes.entry(outcome).or_default() += times;
+        }
         for (why, times) in other.undetermined {
             *self.undetermined.entry(why).or_default() += times;
         }

@@ -7,11 +7,15 @@ use super::random::Random;
 /// Chains that rules call. A chain calls later ones only.
 const CHAINS: [&str; 4] = ["one", "two", "three", "four"];
 
-/// Base chains: name, hook, priorities of which it has one.
-const BASES: [(&str, &str, [&str; 3]); 3] = [
-    ("before", "prerouting", ["-300", "-150", "-90"]),
-    ("input", "input", ["-10", "0", "10"]),
-    ("output", "output", ["-150", "0", "5"]),
+/// Base chains: name, type, hook, priorities of which it has one.
+const BASES: [(&str, &str, &str, [&str; 3]); 7] = [
+    ("before", "filter", "prerouting", ["-300", "-150", "-90"]),
+    ("input", "filter", "input", ["-10", "0", "10"]),
+    ("output", "filter", "output", ["-300", "-150", "0"]),
+    ("forward", "filter", "forward", ["-10", "0", "10"]),
+    ("after", "filter", "postrouting", ["-150", "0", "110"]),
+    ("to", "nat", "prerouting", ["-110", "-100", "-90"]),
+    ("from", "nat", "postrouting", ["90", "100", "110"]),
 ];
 
 const SETS: &str = "  set ports { type inet_service; flags interval; elements = { 22, 8000-8100 } }
@@ -20,7 +24,7 @@ const SETS: &str = "  set ports { type inet_service; flags interval; elements = 
   set hosts6 { type ipv6_addr; flags interval; elements = { fd99::/120 } }
 ";
 
-const CONDITIONS: [&str; 48] = [
+const CONDITIONS: [&str; 52] = [
     "tcp dport 8080",
     "tcp dport != 22",
     "tcp dport != 8080",
@@ -59,6 +63,10 @@ const CONDITIONS: [&str; 48] = [
     "ct state invalid",
     "ct direction original",
     "ct mark 0x1",
+    "ct mark != 0x1",
+    "ct direction reply",
+    "ct status dnat",
+    "oifname != \"lan0\"",
     "meta mark 0x1",
     "meta mark & 0x3 == 0x1",
     "meta mark != 0x0",
@@ -71,14 +79,32 @@ const CONDITIONS: [&str; 48] = [
     "meta length > 50",
 ];
 
-const DEEDS: [&str; 6] = [
+const DEEDS: [&str; 9] = [
     "counter",
     "log prefix \"fuzz \"",
     "meta mark set 0x1",
     "meta mark set meta mark | 0x2",
     "meta mark set meta mark & 0xfe",
     "ct mark set 0x1",
+    "meta mark set ct mark",
+    "ct mark set meta mark",
+    "ct mark set ct mark | 0x2",
 ];
+
+const DESTINATIONS: [&str; 10] = [
+    "meta l4proto tcp redirect to :9000",
+    "meta l4proto tcp redirect to :8081",
+    "redirect",
+    "meta l4proto tcp dnat ip to 10.99.0.1:9000",
+    "dnat ip to 10.98.0.1",
+    "dnat ip to 10.98.0.2",
+    "dnat ip to 127.0.0.1",
+    "meta l4proto tcp dnat ip6 to [fd98::2]:9000",
+    "dnat ip6 to fd98::1",
+    "dnat ip6 to fd98::2",
+];
+
+const SOURCES: [&str; 3] = ["masquerade", "snat ip to 10.98.0.1", "snat ip6 to fd98::1"];
 
 const REFUSALS: [&str; 6] = [
     "reject",
@@ -106,24 +132,48 @@ fn table(random: &mut Random, name: &str, text: &mut String) {
     // What a rule names has to be there before it.
     for at in (0..chains).rev() {
         let _ = writeln!(text, "  chain {} {{", CHAINS[at]);
-        rules(random, &CHAINS[at + 1..chains], false, text);
+        rules(random, &CHAINS[at + 1..chains], At::Chain, text);
         *text += "  }\n";
     }
-    for (chain, hook, priorities) in BASES {
+    for (chain, kind, hook, priorities) in BASES {
         if chain != "input" && random.percent(60) {
             continue;
         }
         let policy = if random.percent(if chain == "input" { 25 } else { 4 }) { "drop" } else { "accept" };
         let priority = random.pick(&priorities);
         let _ = writeln!(text, "  chain {chain} {{");
-        let _ = writeln!(text, "    type filter hook {hook} priority {priority}; policy {policy};");
-        rules(random, &CHAINS[..chains], chain != "input", text);
+        let _ = writeln!(text, "    type {kind} hook {hook} priority {priority}; policy {policy};");
+        let place = match (kind, hook) {
+            ("nat", "prerouting") => At::Destinations,
+            ("nat", _) => At::Sources,
+            (_, "postrouting") => At::Last,
+            (_, "prerouting" | "output") => At::Early,
+            _ => At::Chain,
+        };
+        // What refuses a packet is not taken where packets leave, nor a chain with it.
+        let callable = if hook == "postrouting" { &[] } else { &CHAINS[..chains] };
+        rules(random, callable, place, text);
         *text += "  }\n";
     }
     *text += "}\n";
 }
 
-fn rules(random: &mut Random, callable: &[&str], tracked_later: bool, text: &mut String) {
+/// What rules may do where they stand.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum At {
+    /// In a chain that others call, or where packets have been tracked.
+    Chain,
+    /// Where conntrack may come later.
+    Early,
+    /// Where packets leave.
+    Last,
+    /// Where destinations are translated.
+    Destinations,
+    /// Where sources are.
+    Sources,
+}
+
+fn rules(random: &mut Random, callable: &[&str], place: At, text: &mut String) {
     for _ in 0..random.below(14) {
         let mut words: Vec<String> = Vec::new();
         for _ in 0..random.below(3) {
@@ -136,7 +186,7 @@ fn rules(random: &mut Random, callable: &[&str], tracked_later: bool, text: &mut
         for _ in 0..random.below(2) {
             words.push(random.pick(&DEEDS).to_owned());
         }
-        words.push(end(random, callable, tracked_later, &words));
+        words.push(end(random, callable, place, &words));
         if random.percent(15) {
             words.push("comment \"a word; drop\"".to_owned());
         }
@@ -164,7 +214,13 @@ fn conflict(one: &str, other: &str) -> bool {
         || (one.contains("l4proto") || other.contains("l4proto"))
 }
 
-fn end(random: &mut Random, callable: &[&str], may_untrack: bool, words: &[String]) -> String {
+fn end(random: &mut Random, callable: &[&str], place: At, words: &[String]) -> String {
+    let plain = words.iter().all(|it| !it.contains("udp") && !it.contains("ip") && !it.contains("l4proto"));
+    match place {
+        At::Destinations if plain && random.percent(35) => return random.pick(&DESTINATIONS).to_owned(),
+        At::Sources if plain && random.percent(35) => return random.pick(&SOURCES).to_owned(),
+        _ => {}
+    }
     if !callable.is_empty() && random.percent(20) {
         return format!("{} {}", random.pick(&["jump", "jump", "goto"]), random.pick(callable));
     }
@@ -179,8 +235,8 @@ fn end(random: &mut Random, callable: &[&str], may_untrack: bool, words: &[Strin
         12 => {
             format!("ct state vmap {{ established : accept, related : accept, invalid : drop, new : {to} }}")
         }
-        13 if may_untrack => "notrack".to_owned(),
-        14 if free => random.pick(&REFUSALS).to_owned(),
+        13 if place == At::Early => "notrack".to_owned(),
+        14 if free && matches!(place, At::Chain | At::Early) => random.pick(&REFUSALS).to_owned(),
         17 => "limit rate 10/second burst 10 packets accept".to_owned(),
         _ => "counter".to_owned(),
     }

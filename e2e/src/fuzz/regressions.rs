@@ -8,13 +8,17 @@ use ruleset::Family;
 
 use super::generate::{Case, Tool};
 
-const FILES: [(&str, &str); 8] = [
+const FILES: [(&str, &str); 12] = [
+    ("both-ends-translated", include_str!("regressions/both-ends-translated.rules")),
     ("changed-ttl", include_str!("regressions/changed-ttl.rules")),
     ("mark-of-no-connection", include_str!("regressions/mark-of-no-connection.rules")),
+    ("mark-set-for-no-connection", include_str!("regressions/mark-set-for-no-connection.rules")),
+    ("nat-without-conntrack", include_str!("regressions/nat-without-conntrack.rules")),
     ("rate-of-a-drop", include_str!("regressions/rate-of-a-drop.rules")),
     ("rate-of-an-accept", include_str!("regressions/rate-of-an-accept.rules")),
     ("refused-acknowledgement", include_str!("regressions/refused-acknowledgement.rules")),
     ("refused-for-both-versions", include_str!("regressions/refused-for-both-versions.rules")),
+    ("translation-of-the-other-version", include_str!("regressions/translation-of-the-other-version.rules")),
     ("two-tcp-matches", include_str!("regressions/two-tcp-matches.rules")),
     ("unmade-chain", include_str!("regressions/unmade-chain.rules")),
 ];
@@ -28,6 +32,8 @@ pub struct Regression {
     pub case: Case,
     /// Whether the three answers agree.
     pub agrees: bool,
+    /// What it shows.
+    pub why: &'static str,
 }
 
 /// All of them.
@@ -38,9 +44,9 @@ pub fn regressions() -> Result<Vec<Regression>> {
     FILES.iter().map(|(name, text)| read(name, text).context(*name)).collect()
 }
 
-fn read(name: &'static str, text: &str) -> Result<Regression> {
+fn read(name: &'static str, text: &'static str) -> Result<Regression> {
     let line = text.lines().next().and_then(|line| line.strip_prefix("# ")).context("no first line")?;
-    let (words, _why) = line.split_once(": ").context("no reason")?;
+    let (words, why) = line.split_once(": ").context("no reason")?;
     let words: Vec<_> = words.split(' ').collect();
     let [family, tool, result] = words.as_slice() else { bail!("not three words: {line}") };
     let family = match *family {
@@ -63,5 +69,6 @@ fn read(name: &'static str, text: &str) -> Result<Regression> {
         name,
         case: Case { seed: 0, family, tool, bridge_nf: false, text: format!("{flush}{text}") },
         agrees,
+        why,
     })
 }

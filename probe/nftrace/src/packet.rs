@@ -64,6 +64,11 @@ impl Packet {
         self.identity == other.identity && (mine == its || (self.identity.tcp.is_some() && translated()))
     }
 
+    /// Whether the other may be this very packet with both ends translated.
+    pub(crate) fn is_alike(&self, other: &Self) -> bool {
+        self.identity == other.identity && self.identity.tcp.is_some()
+    }
+
     /// From the headers that an event has; none for what is neither IPv4 nor IPv6.
     pub(crate) fn parse(
         network: &[u8],

@@ -52,14 +52,18 @@ impl Traces {
     /// kernel tells everybody in the network namespace of all traced packets.
     ///
     /// A packet's id changes from hook to hook, so an event is joined by what the first one in each base chain shows: the
-    /// addresses and ports, or where they have been translated, TCP's sequence number.
+    /// addresses and ports, or where they have been translated, TCP's sequence numbers. Those with one end as it was come before
+    /// those with none.
     pub fn add(&mut self, event: Event) {
         let known = match event.packet {
             // The tracer's rule matched. A packet that somebody else picked before has a policy's event there only.
             Some(packet) if event.table == self.table && matches!(event.kind, Kind::Rule { .. }) => {
                 Some(self.pick(packet))
             }
-            Some(packet) => self.find_picked(&packet),
+            Some(packet) => {
+                let one_end = self.find_picked(|it| it.is_same(&packet));
+                one_end.or_else(|| self.find_picked(|it| it.is_alike(&packet)))
+            }
             None => self.by_id.get(&event.id).copied(),
         };
         let Some((index, of)) = known else {
@@ -102,10 +106,12 @@ impl Traces {
     }
 
     /// The last ones first: it is most often one of those.
-    fn find_picked(&self, packet: &Packet) -> Option<(usize, usize)> {
-        self.traces.iter().enumerate().rev().find_map(|(index, trace)| {
-            trace.picked.iter().rposition(|it| it.is_same(packet)).map(|of| (index, of))
-        })
+    fn find_picked(&self, wanted: impl Fn(&Packet) -> bool) -> Option<(usize, usize)> {
+        self.traces
+            .iter()
+            .enumerate()
+            .rev()
+            .find_map(|(index, trace)| trace.picked.iter().rposition(&wanted).map(|of| (index, of)))
     }
 }
 

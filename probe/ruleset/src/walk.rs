@@ -11,7 +11,8 @@ use crate::place::Place;
 /// The way of a connection's first packets through the rules.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Walk {
-    /// The packets in order, up to the first that did not pass.
+    /// The packets in order, up to the first that did not pass. A bare acknowledgement that is dropped is made good by the data
+    /// after it, which acknowledges too, so the data follow it in any case.
     pub packets: Vec<PacketWalk>,
     /// What became of the connection.
     pub outcome: Outcome,
@@ -38,7 +39,9 @@ pub enum Packet {
     Syn,
     /// The host's answer.
     SynAck,
-    /// The sandbox's acknowledgement, as all its data after it.
+    /// The sandbox's bare acknowledgement.
+    Ack,
+    /// The first data that the sandbox sends.
     Data,
 }
 
@@ -94,7 +97,7 @@ pub enum Outcome {
         /// What the sender is told.
         with: RejectWith,
     },
-    /// It went to another address or port.
+    /// It was sent on to another address or port, and no rule stopped it on the way there.
     Redirected {
         /// Where.
         place: Place,
@@ -158,7 +161,8 @@ impl fmt::Display for Packet {
         f.write_str(match self {
             Self::Syn => "SYN",
             Self::SynAck => "SYN-ACK",
-            Self::Data => "ACK and data",
+            Self::Ack => "ACK",
+            Self::Data => "data",
         })
     }
 }

@@ -36,6 +36,9 @@ pub struct WrittenJson {
     pub chains: Vec<ChainPlaces>,
 }
 
+/// How the tables of the old backend are called that are written as nft's own.
+pub(crate) const LEGACY: &str = "legacy-";
+
 /// Where the rules of a written chain were captured, in order: the first is rule 1 of the written chain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ChainPlaces {
@@ -43,10 +46,20 @@ pub struct ChainPlaces {
     pub backend: Backend,
     /// The table's family.
     pub family: TableFamily,
-    /// The table's name.
+    /// The written table's name.
     pub table: String,
     /// The chain's name.
     pub chain: String,
     /// The place of each written rule.
     pub rules: Vec<Place>,
+}
+
+impl ChainPlaces {
+    /// The captured table's name, which is another one where both backends have such a table.
+    pub fn captured_table(&self) -> &str {
+        match self.backend {
+            Backend::Legacy => self.table.strip_prefix(LEGACY).unwrap_or(&self.table),
+            _ => &self.table,
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use ruleset::{Flow, Outcome, Ruleset, Walk, World};
+use ruleset::{Flow, LocalAddress, Outcome, Ruleset, Walk, World};
 
 fn rules() -> Ruleset {
     let path = format!("{}/tests/data/native.json", env!("CARGO_MANIFEST_DIR"));
@@ -15,7 +15,14 @@ fn walk(rules: &Ruleset, port: u16) -> Walk {
     let destination = format!("172.18.0.1:{port}").parse().unwrap();
     let mut flow = Flow::new("br-sandbox", "172.18.0.2:40000".parse().unwrap(), destination);
     flow.port = Some("veth0123456".into());
-    rules.connect(&flow, &World::new(&flow, 16))
+    let mut world = World::new(&flow, 16);
+    world.uplink = Some("eth0".into());
+    world.addresses.push(LocalAddress {
+        interface: "eth0".into(),
+        address: "192.0.2.9".parse().unwrap(),
+        prefix: 24,
+    });
+    rules.connect(&flow, &world)
 }
 
 /// The outcome's word, and the deciding rule's chain and number.

@@ -80,17 +80,16 @@ fn left(rule: &UfwRule, error: &FixError) {
 fn applicable(explained: &Explained, interface: bool) -> Vec<(u16, UfwRemedy)> {
     let mut found = Vec::new();
     for explanation in &explained.explanations {
-        let proven = explanation.remedies.iter().find(|it| it.proven && it.ufw.is_some());
-        let Some(mut remedy) = proven.and_then(|it| it.ufw.clone()) else { continue };
+        // Both forms were tried, each as it is.
+        let mut proven = explanation.remedies.iter().filter(|it| it.proven).filter_map(|it| it.ufw.as_ref());
+        let wanted = proven.find(|it| it.rule.interface.is_some() == interface);
+        let Some(remedy) = wanted.cloned() else { continue };
         if remedy.there {
             say(&format!(
                 "port {}: the same rule exists, after the one that decides; it is not moved",
                 explanation.port
             ));
             continue;
-        }
-        if interface {
-            remedy.rule.interface = Some(remedy.bridge.clone());
         }
         found.push((explanation.port, remedy));
     }

@@ -118,7 +118,8 @@ fn walk(text: &mut String, packet: &WalkedPacket) {
     let whose = match packet.packet.as_str() {
         "syn" => "SYN of the sandbox",
         "syn_ack" => "SYN-ACK of the host",
-        _ => "ACK and data of the sandbox",
+        "ack" => "ACK of the sandbox",
+        _ => "data of the sandbox",
     };
     let _ = writeln!(text, "  {whose}");
     for step in &packet.steps {

@@ -36,8 +36,15 @@ struct Opening<'a> {
 
 impl Opening<'_> {
     /// As iptables has it, after the chain.
-    fn iptables(&self) -> String {
-        format!("-s {} -d {} -p tcp -m tcp --dport {} -j ACCEPT", self.subnet, self.address, self.port)
+    fn iptables(&self, interface: Option<&str>) -> String {
+        let way = interface.map_or_else(String::new, |name| format!("-i {name} "));
+        let Self { subnet, address, port } = self;
+        format!("-s {subnet} -d {address} {way}-p tcp -m tcp --dport {port} -j ACCEPT")
+    }
+
+    /// What nft's rule is found by again.
+    fn comment(&self) -> String {
+        format!("openshell-probe-{}", self.port)
     }
 
     /// As nft has it.
@@ -78,20 +85,22 @@ pub(super) fn candidates(
     }
     if is_ufw(rules)
         && place.table == "filter"
-        && let Some(candidate) = ufw(place, walk, rules, &opening, &flow.input)
+        && let Some(any) = ufw(place, walk, rules, &opening, &flow.input, false)
     {
-        return vec![candidate];
+        let bound = ufw(place, walk, rules, &opening, &flow.input, true);
+        return [Some(any), bound].into_iter().flatten().collect();
     }
-    by_hand(place, &opening).into_iter().collect()
+    by_hand(place, rules, &opening).into_iter().collect()
 }
 
-/// UFW's own command, where UFW's user rules come before the deciding one, or hold it.
+/// UFW's own command, where UFW's user rules come before the deciding one, or hold it; `bound` to the bridge, or for any interface.
 fn ufw(
     place: &Place,
     walk: &Walk,
     rules: &Ruleset,
     opening: &Opening<'_>,
     bridge: &str,
+    bound: bool,
 ) -> Option<Candidate> {
     let chain = place.chain.as_str();
     let steps = walk.packets.first().map_or(&[][..], |packet| &packet.steps);
@@ -100,27 +109,35 @@ fn ufw(
         return None;
     }
     let IpAddr::V4(to) = opening.address else { return None };
-    let rule = UfwRule::new(opening.subnet, to, opening.port)?;
-    let (allow, text) = (rule.arguments().join(" "), opening.iptables());
+    let interface = bound.then_some(bridge);
+    let rule = UfwRule {
+        interface: interface.map(str::to_owned),
+        ..UfwRule::new(opening.subnet, to, opening.port)?
+    };
+    if !rule.is_sound() {
+        return None;
+    }
+    let (allow, text) = (rule.arguments().join(" "), opening.iptables(interface));
     let undo = vec![format!("ufw delete {allow}")];
     let first = matches!(chain, "ufw-user-input" | "ufw-user-limit");
     let line =
         if first { format!("-I ufw-user-input 1 {text}") } else { format!("-A ufw-user-input {text}") };
     let change = Rules { ipv4: Some(format!("*filter\n{line}\nCOMMIT\n")), ..Rules::default() };
     // `ufw prepend` skips a rule that exists anywhere.
-    let there = first && has_rule(rules, "ufw-user-input", opening);
+    let there = first && has_rule(rules, "ufw-user-input", opening, interface);
     let commands = match (first, there) {
         (true, true) => vec![format!("ufw delete {allow}"), format!("ufw prepend {allow}")],
         (true, false) => vec![format!("ufw prepend {allow}")],
         (false, _) => vec![format!("ufw {allow}")],
     };
     let ufw = Some(UfwRemedy { rule, first, there, bridge: bridge.to_owned() });
-    Some(Candidate { commands, undo, change, ufw, note: None })
+    let note = bound.then_some("it holds for this bridge only: a network that is made anew has another");
+    Some(Candidate { commands, undo, change, ufw, note })
 }
 
 /// Whether the chain has the very rule that opens the flow.
-fn has_rule(rules: &Ruleset, chain: &str, opening: &Opening<'_>) -> bool {
-    let wanted = opening.iptables();
+fn has_rule(rules: &Ruleset, chain: &str, opening: &Opening<'_>, interface: Option<&str>) -> bool {
+    let wanted = opening.iptables(interface);
     let host = format!("-d {}/32 ", opening.address);
     let chains =
         rules.tables.iter().filter(|table| table.family == TableFamily::Ip).flat_map(|table| &table.chains);
@@ -131,7 +148,7 @@ fn has_rule(rules: &Ruleset, chain: &str, opening: &Opening<'_>) -> bool {
 }
 
 /// A rule of iptables before the one that decides.
-fn by_hand(place: &Place, opening: &Opening<'_>) -> Option<Candidate> {
+fn by_hand(place: &Place, rules: &Ruleset, opening: &Opening<'_>) -> Option<Candidate> {
     let program = match place.backend {
         Backend::Legacy => "iptables-legacy",
         _ => "iptables",
@@ -143,15 +160,29 @@ fn by_hand(place: &Place, opening: &Opening<'_>) -> Option<Candidate> {
     }
     // Before a policy there is only the end of its chain, and the top is as good.
     let at = place.rule.unwrap_or(1);
-    let (chain, text) = (&place.chain, opening.iptables());
+    let (chain, text) = (&place.chain, opening.iptables(None));
     let table = if place.table == "filter" { String::new() } else { format!("-t {} ", place.table) };
-    Some(Candidate {
-        commands: vec![format!("{program} {table}-I {chain} {at} {text}")],
-        undo: vec![format!("{program} {table}-D {chain} {text}")],
-        change: Rules {
+    let beside =
+        rules.written_beside(&place.table, place.family).filter(|_| place.backend == Backend::Legacy);
+    let change = match beside {
+        Some(name) => {
+            let mut rule = json!({
+                "family": place.family.name(), "table": name, "chain": chain, "expr": opening.nft_json()?
+            });
+            if at > 1 {
+                rule["index"] = (at - 1).into();
+            }
+            Rules { nft: Some(json!({"nftables": [{"insert": {"rule": rule}}]})), ..Rules::default() }
+        }
+        None => Rules {
             ipv4: Some(format!("*{}\n-I {chain} {at} {text}\nCOMMIT\n", place.table)),
             ..Rules::default()
         },
+    };
+    Some(Candidate {
+        commands: vec![format!("{program} {table}-I {chain} {at} {text}")],
+        undo: vec![format!("{program} {table}-D {chain} {text}")],
+        change,
         ufw: None,
         note: Some("it lasts until the rules are loaded anew, at the next start at the latest"),
     })
@@ -165,11 +196,19 @@ fn native(place: &Place, walk: &Walk, opening: &Opening<'_>) -> Option<Candidate
         return None;
     }
     let (family, table, chain) = (place.family, &place.table, &place.chain);
-    let rule = json!({"family": family.name(), "table": table, "chain": chain, "expr": opening.nft_json()?});
+    let (comment, expressions) = (opening.comment(), opening.nft_json()?);
+    let rule = json!({
+        "family": family.name(), "table": table, "chain": chain, "comment": comment, "expr": expressions
+    });
     Some(Candidate {
-        commands: vec![format!("nft insert rule {family} {table} {chain} {}", opening.nft())],
+        commands: vec![format!(
+            "nft insert rule {family} {table} {chain} {} comment {comment}",
+            opening.nft()
+        )],
+        // nft takes no rule back but by its number, which only the kernel knows.
         undo: vec![format!(
-            "nft -a list chain {family} {table} {chain}, then nft delete rule {family} {table} {chain} handle NUMBER"
+            "nft delete rule {family} {table} {chain} handle \"$(nft -a list chain {family} {table} {chain} | \
+             sed -n 's/.* comment \"{comment}\" # handle //p')\""
         )],
         change: Rules { nft: Some(json!({"nftables": [{"insert": {"rule": rule}}]})), ..Rules::default() },
         ufw: None,
@@ -209,13 +248,17 @@ mod tests {
     const UFW: &str = "*filter\n:INPUT DROP [0:0]\n:ufw-before-input - [0:0]\n:ufw-user-input - [0:0]\nHEAD\n\
         -A INPUT -j ufw-before-input\n-A ufw-before-input -j ufw-user-input\nRULES\nCOMMIT\n";
 
-    fn commands(text: &str) -> Vec<String> {
+    fn all(text: &str) -> Vec<Candidate> {
         let mut rules = Ruleset::default();
         rules.add_save(Backend::Nft, Family::Ip, text.as_bytes()).unwrap();
         let flow = Flow::new("br0", "172.18.0.2:40000".parse().unwrap(), "172.18.0.1:8080".parse().unwrap());
         let walk = rules.connect(&flow, &World::new(&flow, 16));
         let place = walk.outcome.place().expect("something decides").clone();
-        candidates(&place, &walk, &rules, "172.18.0.0/16", &flow).remove(0).commands
+        candidates(&place, &walk, &rules, "172.18.0.0/16", &flow)
+    }
+
+    fn commands(text: &str) -> Vec<String> {
+        all(text).remove(0).commands
     }
 
     #[test]
@@ -230,6 +273,16 @@ mod tests {
         assert_eq!(
             ufw("", &format!("{deny}\n{there}")),
             [format!("ufw delete {allow}"), format!("ufw prepend {allow}")]
+        );
+        let both = all(&UFW.replace("HEAD", "").replace("RULES", ""));
+        assert_eq!(
+            both[1].commands,
+            ["ufw allow in on br0 from 172.18.0.0/16 to 172.18.0.1 port 8080 proto tcp"]
+        );
+        let change = both[1].change.ipv4.as_deref().unwrap_or_default();
+        assert!(
+            change.contains("-d 172.18.0.1 -i br0 -p tcp "),
+            "what is tried is what is printed: {change}"
         );
         let ahead = ufw("-A INPUT -i br0 -j DROP", "");
         assert_eq!(ahead.len(), 1, "no rule of UFW's comes before it");

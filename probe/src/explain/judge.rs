@@ -8,14 +8,14 @@ use ruleset::{Backend, Counters, Effect, Flow, Outcome, Packet, Place, Walk};
 
 use super::capture::{Capture, CaptureError};
 use super::counters::{self, MarkedRound, Round, Said, Silence};
-use super::rehearsal::uplink;
+use super::uplink::uplink;
 use super::setting::{Files, setting};
 use super::suspect::suspects;
 use super::way::{Ends, Seen, way};
 use super::wide::{self, Outside};
 use super::world::world;
 use super::{Decided, Explanation, Method, RulesSeen, StepSeen, WalkedPacket};
-use crate::dial;
+use crate::dial::{self, Greeting};
 use crate::evidence::{Evidence, PortEvidence};
 use crate::route::{DEFAULT_NETWORK, Route, bridge_gateway};
 use crate::sanitize::sanitize;
@@ -285,11 +285,10 @@ impl<'a> Judge<'a> {
         let source = dial.and_then(|dial| dial.local).unwrap_or_else(|| (u32::from(gateway) + 1).into());
         let from = dial.and_then(|dial| dial.local_port).unwrap_or(SOME_PORT);
         let to = dial.map_or(address, |dial| dial.address);
-        Some(Flow::new(
-            interface,
-            SocketAddr::V4(SocketAddrV4::new(source, from)),
-            SocketAddr::V4(SocketAddrV4::new(to, port.target.port)),
-        ))
+        let source = SocketAddr::V4(SocketAddrV4::new(source, from));
+        let destination = SocketAddr::V4(SocketAddrV4::new(to, port.target.port));
+        let data = Greeting::first(port.protocol()).length();
+        Some(Flow { data, ..Flow::new(interface, source, destination) })
     }
 }
 
@@ -349,7 +348,7 @@ fn contradiction(judgement: Judgement, port: &PortEvidence, outcome: &Outcome) -
 }
 
 fn decided(walk: &Walk, capture: &Capture, files: &Files) -> Option<Decided> {
-    let packet = walk.packets.last()?;
+    let packet = walk.packets.iter().find(|packet| packet.outcome == walk.outcome)?;
     let (effect, place) = match &walk.outcome {
         Outcome::Dropped(place) => ("dropped".to_owned(), place),
         Outcome::Rejected { place, with } => (format!("rejected with {}", with.name()), place),
@@ -372,13 +371,14 @@ fn decided(walk: &Walk, capture: &Capture, files: &Files) -> Option<Decided> {
 
 fn walked(walk: &Walk, counted: impl Fn(&Place) -> Option<u64>) -> Vec<WalkedPacket> {
     let packets = walk.packets.iter().map(|packet| {
+        // A rule that sends a connection on decides once, and what comes after it goes on.
         let deciding = packet.outcome.place();
-        let last = packet.steps.len().saturating_sub(1);
+        let last = packet.steps.iter().rposition(|step| Some(&step.place) == deciding);
         let steps = packet.steps.iter().enumerate().map(|(at, step)| StepSeen {
             place: sanitize(&step.place.to_string()),
             effect: effect(&step.effect),
             counted: counted(&step.place),
-            decides: at == last && deciding == Some(&step.place),
+            decides: Some(at) == last,
         });
         WalkedPacket { packet: word(packet.packet).to_owned(), steps: steps.collect() }
     });
@@ -389,6 +389,7 @@ fn word(packet: Packet) -> &'static str {
     match packet {
         Packet::Syn => "syn",
         Packet::SynAck => "syn_ack",
+        Packet::Ack => "ack",
         Packet::Data => "data",
     }
 }

@@ -111,15 +111,16 @@ fn agree(case: &mut Case, rehearsal: &Rehearsal<'_>, answer: &Answer, at: usize)
         _ => {}
     }
     // What was reached in the twin as it is, others reach as well.
-    if to.decided.is_none() && shown.reached && !shown.also.is_empty() {
-        to.notes.push(format!("also open: {}", shown.also.join("; ")));
+    if to.decided.is_none() && shown.reached && !shown.also_here.is_empty() {
+        to.notes.push(format!("also open: {}", shown.also_here.join("; ")));
     }
 }
 
 /// Whether it is the same rule, or the policy of the same chain.
 fn is(captured: Option<&Place>, place: &Place) -> bool {
     captured.is_some_and(|it| {
-        (it.family, &it.table, &it.chain, it.rule) == (place.family, &place.table, &place.chain, place.rule)
+        let own = (it.backend, it.family, &it.table, &it.chain, it.rule);
+        own == (place.backend, place.family, &place.table, &place.chain, place.rule)
     })
 }
 
@@ -132,6 +133,14 @@ fn tried(candidate: &Candidate, before: &Shown, after: Option<Shown>) -> Option<
     if after.is_some() && !opens {
         return None;
     }
+    let spoofed = after.as_ref().and_then(|it| it.spoofed.as_ref()).filter(|_| before.spoofed.is_none());
+    let told = spoofed.map(|link| {
+        format!(
+            "it takes what comes in by {} with a sandbox's address too: answers go to the bridge",
+            sanitize(link)
+        )
+    });
+    let note: Vec<String> = candidate.note.map(str::to_owned).into_iter().chain(told).collect();
     Some(TriedRemedy {
         commands: candidate.commands.clone(),
         undo: candidate.undo.clone(),
@@ -139,7 +148,7 @@ fn tried(candidate: &Candidate, before: &Shown, after: Option<Shown>) -> Option<
         controls: after.map_or(0, |it| it.controls),
         opens_too,
         ufw: candidate.ufw.clone(),
-        note: candidate.note.map(str::to_owned),
+        note: (!note.is_empty()).then(|| note.join("; ")),
     })
 }
 

@@ -17,9 +17,27 @@ pub(super) fn world(flow: &Flow, way_back: Option<&ReturnPath>) -> World {
         addresses: addresses(),
         way_back: through.unwrap_or_else(|| flow.input.clone()),
         bridge: true,
+        uplink: super::uplink::uplink(),
+        forwards: forwards(flow),
+        route_localnet: route_localnet(&flow.input),
         // The file is there only while the module is.
-        bridge_nf_call: setting(&format!("net/bridge/{version}")).is_some_and(|value| value == "1"),
+        bridge_nf_call: is_set(&format!("net/bridge/{version}")),
     }
+}
+
+/// Whether this host passes on what comes in by the flow's interface.
+fn forwards(flow: &Flow) -> bool {
+    let version = if flow.destination.is_ipv4() { "ipv4" } else { "ipv6" };
+    is_set(&format!("net/{version}/conf/{}/forwarding", flow.input))
+}
+
+/// The kernel's own question (`IN_DEV_ROUTE_LOCALNET`): of all interfaces, or of this one.
+fn route_localnet(input: &str) -> bool {
+    ["all", input].iter().any(|name| is_set(&format!("net/ipv4/conf/{name}/route_localnet")))
+}
+
+fn is_set(path: &str) -> bool {
+    setting(path).is_some_and(|value| value == "1")
 }
 
 fn addresses() -> Vec<LocalAddress> {

@@ -10,7 +10,7 @@ use super::Failure;
 mod check;
 
 /// As many trials as a plan may have, over all its stages.
-pub const MOST_TRIALS: usize = 64;
+pub const MOST_TRIALS: usize = 512;
 
 /// As many bytes as one text of rules may have.
 pub const MOST_TEXT: usize = 8 * 1024 * 1024;
@@ -133,6 +133,13 @@ pub struct Trial {
     pub from: Origin,
     /// What is dialled.
     pub to: SocketAddr,
+    /// How many bytes are sent once the connection stands; with 0 it is ended instead.
+    #[serde(default = "one")]
+    pub data: u16,
+}
+
+fn one() -> u16 {
+    1
 }
 
 /// Who dials.

@@ -1,17 +1,16 @@
 //! One base chain, and all that it calls.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
 
 use super::answer::Truth;
-use super::connection;
 use super::read::Reading;
 use super::spot::Spot;
 use super::state::{Bits, PartId, State, Tracked};
-use crate::action::{Action, NatTarget, VerdictMap};
+use super::{connection, tracking};
+use crate::action::{Action, VerdictMap};
 use crate::expression::Expression;
-use crate::model::{Hook, Part, Policy, Rule, Ruleset};
-use crate::place::Place;
+use crate::model::{Part, Policy, Rule, Ruleset};
+use crate::place::{Backend, Place, TableFamily};
 use crate::walk::{Effect, Outcome, Step};
 use crate::world::{Flow, World};
 
@@ -27,17 +26,19 @@ pub(super) struct Scene<'a> {
     pub(super) rules: &'a Ruleset,
     pub(super) flow: &'a Flow,
     pub(super) world: &'a World,
+    /// Whether conntrack is there.
+    pub(super) tracks: bool,
     chains: Vec<HashMap<&'a str, usize>>,
 }
 
 /// A base chain's end, or the unknown answer that it waits for.
-enum End {
+pub(super) enum End {
     Outcome(Outcome),
     Asks { place: Place, why: String },
 }
 
 /// What a rule leads to.
-enum Next {
+pub(super) enum Next {
     Rule,
     Call(usize),
     Replace(usize),
@@ -45,12 +46,20 @@ enum Next {
     End(End),
 }
 
+impl Next {
+    pub(super) fn outcome(outcome: Outcome) -> Self {
+        Self::End(End::Outcome(outcome))
+    }
+}
+
 impl<'a> Scene<'a> {
     pub(super) fn new(rules: &'a Ruleset, flow: &'a Flow, world: &'a World) -> Self {
         let names = |table: &'a crate::Table| {
             table.chains.iter().enumerate().map(|(at, chain)| (chain.name.as_str(), at)).collect()
         };
-        Self { rules, flow, world, chains: rules.tables.iter().map(names).collect() }
+        let version = if flow.source.is_ipv4() { TableFamily::Ip } else { TableFamily::Ip6 };
+        let tracks = tracking::is_there(rules, version);
+        Self { rules, flow, world, tracks, chains: rules.tables.iter().map(names).collect() }
     }
 
     /// What a base chain does to the packet.
@@ -146,6 +155,11 @@ impl<'a> Run<'a, '_> {
         End::Outcome(outcome)
     }
 
+    /// What a rule leads to is not known.
+    pub(super) fn nobody_knows(&mut self, id: PartId, why: &str) -> Next {
+        Next::End(self.undetermined(self.place(id), why.to_owned()))
+    }
+
     fn undetermined(&mut self, place: Place, why: String) -> End {
         self.state.steps.push(Step { place: place.clone(), effect: Effect::Undetermined });
         End::Outcome(Outcome::Undetermined { place, why })
@@ -157,7 +171,7 @@ impl<'a> Run<'a, '_> {
         table.rule_place(chain, &chain.rules[id.2])
     }
 
-    fn step(&mut self, id: PartId, effect: Effect) {
+    pub(super) fn step(&mut self, id: PartId, effect: Effect) {
         let place = self.place(id);
         self.state.steps.push(Step { place, effect });
     }
@@ -197,14 +211,20 @@ impl<'a> Run<'a, '_> {
                 return None;
             }
             Action::SetMark(value) => {
-                let new = self.number(id, value);
+                let Some(new) = self.number(id, value) else { return Some(Next::Rule) };
                 let old = self.state.mark;
                 self.state.mark = if certain { new } else { old.or_else(new) };
                 return None;
             }
             Action::SetCtMark(value) => {
-                let new = self.number(id, value);
-                self.set_ct_mark(new, certain);
+                match self.number(id, value) {
+                    Some(new) => self.set_ct_mark(new, certain),
+                    None if self.scene.rules.tables[id.0].backend == Backend::Native => {
+                        return Some(Next::Rule);
+                    }
+                    // iptables' target does nothing then.
+                    None => {}
+                }
                 return None;
             }
             Action::SaveMark { packet, connection } => {
@@ -253,7 +273,7 @@ impl<'a> Run<'a, '_> {
 
     /// Does an action that decides, of a rule that matched.
     fn decide(&mut self, id: PartId, action: &Action) -> Option<Next> {
-        let end = |outcome| Some(Next::End(End::Outcome(outcome)));
+        let end = |outcome| Some(Next::outcome(outcome));
         match action {
             Action::Accept => {
                 self.step(id, Effect::Accept);
@@ -291,20 +311,12 @@ impl<'a> Run<'a, '_> {
                 self.state.tracked = Tracked::Exempt;
                 None
             }
-            Action::Dnat(target) | Action::Redirect(target) => {
-                let to = self.target(target);
-                self.step(id, Effect::Redirect(to));
-                end(Outcome::Redirected { place: self.place(id), to })
-            }
-            // The answer goes out before it is translated back, which other rules could see.
-            Action::Snat(_) | Action::Masquerade if self.spot.hook == Hook::Input => {
-                let why = "the source is translated".into();
-                Some(Next::End(self.undetermined(self.place(id), why)))
-            }
-            Action::Snat(_) | Action::Masquerade => {
-                self.step(id, Effect::Accept);
-                end(Outcome::Open)
-            }
+            // nft's inet tables have rules for the other version too, which do nothing (`nft_nat_inet_eval`).
+            Action::Dnat(target) | Action::Snat(target) if self.is_for_other_version(target) => None,
+            Action::Dnat(target) => Some(self.set_destination(id, target, false)),
+            Action::Redirect(target) => Some(self.set_destination(id, target, true)),
+            Action::Snat(target) => Some(self.set_source(id, Some(target))),
+            Action::Masquerade => Some(self.set_source(id, None)),
             Action::VerdictMap { key, map } => self.look_up(id, key, map),
             Action::Handover(what) => {
                 let why = format!("{what} hands the packet to somebody else");
@@ -344,22 +356,6 @@ impl<'a> Run<'a, '_> {
         if let Some(mark) = connection::mark_mut(&mut self.state) {
             *mark = if certain { new } else { mark.or_else(new) };
         }
-    }
-
-    /// Where a translated packet goes: the first of what the rule has to choose from.
-    fn target(&self, target: &NatTarget) -> SocketAddr {
-        let flow = self.scene.flow;
-        let own = || {
-            let of_input = |address: &&crate::LocalAddress| {
-                address.interface == flow.input && address.address.is_ipv4() == flow.source.is_ipv4()
-            };
-            self.scene.world.addresses.iter().find(of_input).map(|own| own.address)
-        };
-        let redirects = target.addresses.is_none();
-        let address: Option<IpAddr> =
-            if redirects { own() } else { target.addresses.map(|(first, _)| first) };
-        let port = target.ports.map_or(flow.destination.port(), |(first, _)| first);
-        SocketAddr::new(address.unwrap_or(flow.destination.ip()), port)
     }
 }
 

@@ -25,14 +25,19 @@ pub(super) fn track(state: &mut State, packet: Packet) {
         // An answer alone begins no connection.
         Packet::SynAck if !entry.exists => Tracked::Nothing,
         Packet::SynAck => Tracked::Established { reply: true },
-        Packet::Data if entry.replied => Tracked::Established { reply: false },
+        Packet::Ack | Packet::Data if entry.replied => Tracked::Established { reply: false },
+        // What comes again for a connection that conntrack picked up in its middle.
+        Packet::Data if entry.picked_up => Tracked::New,
         // An acknowledgement of an answer that conntrack has not seen.
-        Packet::Data if entry.exists => Tracked::Nothing,
+        Packet::Ack | Packet::Data if entry.exists => Tracked::Nothing,
         // Conntrack picks up connections in their middle (`nf_conntrack_tcp_loose`).
-        Packet::Data => Tracked::New,
+        Packet::Ack | Packet::Data => Tracked::New,
     };
     match state.tracked {
-        Tracked::New => state.entry = Entry { exists: true, ..Entry::default() },
+        Tracked::New if entry.exists => {}
+        Tracked::New => {
+            state.entry = Entry { exists: true, picked_up: packet != Packet::Syn, ..Entry::default() };
+        }
         Tracked::Established { reply: true } => {
             state.entry.replied = true;
             state.entry.status |= ct_status::SEEN_REPLY;
@@ -49,6 +54,13 @@ pub(super) fn confirm(state: &mut State) {
     }
 }
 
+/// The packet is gone, and with it an entry that it began.
+pub(super) fn lose(state: &mut State) {
+    if state.entry.status & ct_status::CONFIRMED == 0 {
+        state.entry = Entry::default();
+    }
+}
+
 /// Whether the packet begins its connection, which is when nat is asked.
 pub(super) fn begins(state: &State) -> bool {
     state.tracked == Tracked::New
@@ -62,6 +74,13 @@ pub(super) fn state_bit(state: &State) -> u32 {
         Tracked::New => ct_state::NEW,
         Tracked::Established { .. } => ct_state::ESTABLISHED,
     }
+}
+
+/// What only iptables calls states: that an end is translated.
+fn translated_bits(state: &State) -> u32 {
+    let status = entry(state).map_or(0, |entry| entry.status);
+    let bit = |of: u32, is: u32| if status & of != 0 { is } else { 0 };
+    bit(ct_status::SNAT, ct_state::SNAT) | bit(ct_status::DNAT, ct_state::DNAT)
 }
 
 /// The connection's entry, if the packet has one.
@@ -86,7 +105,7 @@ impl Scene<'_> {
         let connection = entry(state);
         for test in tests {
             let holds = match (&test.what, connection) {
-                (CtProperty::State(bits), _) => bits & state_bit(state) != 0,
+                (CtProperty::State(bits), _) => bits & (state_bit(state) | translated_bits(state)) != 0,
                 // Without a connection the kernel's answer depends on whether its state was asked for, too.
                 (_, None) => {
                     let asks = tests.iter().any(|test| matches!(test.what, CtProperty::State(_)));
@@ -100,7 +119,7 @@ impl Scene<'_> {
                     *reply == (state.tracked == Tracked::Established { reply: true })
                 }
                 (CtProperty::Protocol(number), Some(_)) => *number == 6,
-                (property, Some(_)) => self.address_or_port(property),
+                (property, Some(entry)) => self.address_or_port(entry, property),
             };
             if holds == test.negated {
                 return Truth::No;
@@ -109,20 +128,21 @@ impl Scene<'_> {
         Truth::Yes
     }
 
-    fn address_or_port(&self, property: &CtProperty) -> bool {
+    fn address_or_port(&self, entry: &Entry, property: &CtProperty) -> bool {
         let (source, destination) = (self.flow.source, self.flow.destination);
+        // What the other end sees, and answers to.
+        let from = entry.source.unwrap_or(source);
+        let to = entry.destination.unwrap_or(destination);
         let port = |port: u16, first: u16, last: u16| (first..=last).contains(&port);
         match property {
-            CtProperty::OriginalSource(net) | CtProperty::ReplyDestination(net) => holds(net, source.ip()),
-            CtProperty::OriginalDestination(net) | CtProperty::ReplySource(net) => {
-                holds(net, destination.ip())
-            }
-            CtProperty::OriginalSourcePort(first, last) | CtProperty::ReplyDestinationPort(first, last) => {
-                port(source.port(), *first, *last)
-            }
-            CtProperty::OriginalDestinationPort(first, last) | CtProperty::ReplySourcePort(first, last) => {
-                port(destination.port(), *first, *last)
-            }
+            CtProperty::OriginalSource(net) => holds(net, source.ip()),
+            CtProperty::OriginalDestination(net) => holds(net, destination.ip()),
+            CtProperty::ReplySource(net) => holds(net, to.ip()),
+            CtProperty::ReplyDestination(net) => holds(net, from.ip()),
+            CtProperty::OriginalSourcePort(first, last) => port(source.port(), *first, *last),
+            CtProperty::OriginalDestinationPort(first, last) => port(destination.port(), *first, *last),
+            CtProperty::ReplySourcePort(first, last) => port(to.port(), *first, *last),
+            CtProperty::ReplyDestinationPort(first, last) => port(from.port(), *first, *last),
             _ => false,
         }
     }

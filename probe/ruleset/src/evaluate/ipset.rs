@@ -10,7 +10,6 @@ use crate::condition::Side;
 use crate::expression::{Expression, Field};
 use crate::ipset::{Component, Entry, EntryValue, IpSet};
 use crate::save::as_number;
-use crate::walk::Packet;
 
 /// How deep lists of sets may name each other; the kernel allows one level.
 const DEEPEST: usize = 2;
@@ -111,9 +110,10 @@ impl Run<'_, '_> {
     }
 
     fn side(&self, side: Side) -> SocketAddr {
-        let flow = self.scene.flow;
-        let from_host = self.spot.packet == Packet::SynAck;
-        if (side == Side::Source) == from_host { flow.destination } else { flow.source }
+        match side {
+            Side::Source => self.state.source,
+            Side::Destination => self.state.destination,
+        }
     }
 }
 

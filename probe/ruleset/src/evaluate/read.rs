@@ -78,11 +78,13 @@ impl Run<'_, '_> {
         }
     }
 
-    /// A number for a mark; nobody knows any bit of what is not understood.
-    pub(super) fn number(&self, id: PartId, expression: &Expression) -> Bits {
+    /// A number for a mark; nobody knows any bit of what is not understood. Without one the kernel breaks the rule off
+    /// (`NFT_BREAK`), as with the mark of a connection that conntrack does not know.
+    pub(super) fn number(&self, id: PartId, expression: &Expression) -> Option<Bits> {
         match self.read(id, expression) {
-            Reading::Number(bits) => bits,
-            _ => Bits { value: 0, unknown: u128::from(u32::MAX) },
+            Reading::Number(bits) => Some(bits),
+            Reading::Missing => None,
+            _ => Some(Bits { value: 0, unknown: u128::from(u32::MAX) }),
         }
     }
 
@@ -132,10 +134,7 @@ impl Run<'_, '_> {
     }
 
     fn field(&self, field: Field) -> Reading {
-        let flow = self.scene.flow;
-        let back = self.spot.packet == Packet::SynAck;
-        let (source, destination) =
-            if back { (flow.destination, flow.source) } else { (flow.source, flow.destination) };
+        let (source, destination) = (self.state.source, self.state.destination);
         let v4 = source.is_ipv4();
         let only = |there: bool, value: u128| if there { Reading::number(value) } else { Reading::Missing };
         match field {
@@ -163,7 +162,10 @@ impl Run<'_, '_> {
             Field::TcpFlags => Reading::number(match self.spot.packet {
                 Packet::Syn => 0x02u8,
                 Packet::SynAck => 0x12,
-                Packet::Data => 0x10,
+                Packet::Ack => 0x10,
+                // With nothing to say, the end is sent.
+                Packet::Data if self.scene.flow.data == 0 => 0x11,
+                Packet::Data => 0x18,
             }),
             Field::UdpSource
             | Field::UdpDestination
@@ -197,7 +199,10 @@ impl Run<'_, '_> {
             Field::FibSourceType => Reading::number(self.scene.world.kind(source.ip(), None) as u8),
             Field::FibDestinationType => Reading::number(self.scene.world.kind(destination.ip(), None) as u8),
             Field::FibSourceOutput => match &self.spot.input {
-                Interface::Named(name) => Reading::number(u8::from(*name == self.scene.world.way_back)),
+                input @ Interface::Named(_) => match self.scene.way_to(source.ip()) {
+                    Interface::Unnamed => Reading::Unknown("the route back is not known".into()),
+                    way => Reading::number(u8::from(way == *input)),
+                },
                 _ => Reading::Unknown("the route back of a packet that did not come in".into()),
             },
         }
@@ -206,14 +211,19 @@ impl Run<'_, '_> {
     /// The packet's length from its IP header on, with the TCP options that Linux sends.
     fn length(&self) -> u128 {
         let header = if self.scene.flow.source.is_ipv4() { 20 } else { 40 };
-        header + if self.spot.packet == Packet::Data { 32 } else { 40 }
+        header
+            + match self.spot.packet {
+                Packet::Syn | Packet::SynAck => 40,
+                Packet::Ack => 32,
+                Packet::Data => 32 + u128::from(self.scene.flow.data),
+            }
     }
 
     fn hops(&self) -> Reading {
         if self.state.ttl_changed {
             return Reading::Unknown("a rule changed the time to live".into());
         }
-        Reading::number(64u8)
+        Reading::number(if self.state.forwarded { 63u8 } else { 64 })
     }
 
     fn bridge(&self, port: &Interface) -> Reading {
@@ -229,7 +239,7 @@ fn interface(interface: &Interface) -> Reading {
     match interface {
         Interface::Absent => Reading::Name(String::new()),
         Interface::Named(name) => Reading::Name(name.clone()),
-        Interface::Unnamed => Reading::Unknown("the name of the bridge's port is not known".into()),
+        Interface::Unnamed => Reading::Unknown("the name of the interface is not known".into()),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::condition::{
 };
 use crate::expression::{Datum, Expression, Field, Operator};
 use crate::save::as_number;
-use crate::walk::{Assumption, Packet};
+use crate::walk::Assumption;
 
 impl Run<'_, '_> {
     /// What a condition says of the packet. If the rule is not certain to come to it, it remembers nothing.
@@ -33,7 +33,10 @@ impl Run<'_, '_> {
                 let Interface::Named(input) = &self.spot.input else {
                     return Truth::Maybe("the way back of a packet that did not come in".into());
                 };
-                Truth::from(*loose || *input == self.scene.world.way_back).turned(*negated)
+                match self.scene.way_to(self.state.source.ip()) {
+                    Interface::Unnamed if !loose => Truth::Maybe("the way back is not known".into()),
+                    way => Truth::from(*loose || way == Interface::Named(input.clone())).turned(*negated),
+                }
             }
             Condition::Quota { over, bytes, used } => {
                 if used.saturating_add(4096) < *bytes {
@@ -73,9 +76,10 @@ impl Run<'_, '_> {
 
     /// A list that was empty when the connection began.
     fn recent(&mut self, id: PartId, recent: &Recent, certain: bool) -> Truth {
-        let flow = self.scene.flow;
-        let from_host = self.spot.packet == Packet::SynAck;
-        let address = if (recent.side == Side::Source) == from_host { flow.destination } else { flow.source };
+        let address = match recent.side {
+            Side::Source => self.state.source,
+            Side::Destination => self.state.destination,
+        };
         let key = (recent.name.clone(), as_number(address.ip()) & as_number(recent.mask));
         if !certain || self.state.recent_unknown.contains(&recent.name) {
             self.state.recent_unknown.insert(recent.name.clone());
@@ -108,11 +112,7 @@ impl Run<'_, '_> {
     }
 
     fn address_type(&self, asked: &AddressType) -> Truth {
-        let flow = self.scene.flow;
-        let (mut source, mut destination) = (flow.source.ip(), flow.destination.ip());
-        if self.spot.packet == Packet::SynAck {
-            std::mem::swap(&mut source, &mut destination);
-        }
+        let (source, destination) = (self.state.source.ip(), self.state.destination.ip());
         let interface = match (asked.of_input, asked.of_output) {
             (true, _) => Some(&self.spot.input),
             (_, true) => Some(&self.spot.output),

@@ -1,8 +1,8 @@
 //! The hooks that a packet passes, and the base chains that each calls.
 
 use super::chain::Scene;
-use super::connection;
-use super::state::{Bits, State};
+use super::state::State;
+use super::{connection, nat};
 use crate::model::{Base, Hook, Kind};
 use crate::place::TableFamily;
 use crate::walk::{Outcome, Packet};
@@ -27,7 +27,7 @@ pub(super) enum Interface {
 }
 
 impl Interface {
-    fn port(name: Option<&String>) -> Self {
+    pub(super) fn port(name: Option<&String>) -> Self {
         name.map_or(Self::Unnamed, |name| Self::Named(name.clone()))
     }
 }
@@ -50,69 +50,13 @@ const CONNTRACK: i32 = -200;
 const BRIDGE_CALLS: i32 = 0;
 
 impl Scene<'_> {
-    /// What becomes of one packet.
-    pub(super) fn pass(&self, state: &mut State, packet: Packet) -> Outcome {
-        state.mark = Bits::default();
-        state.ttl_changed = false;
-        connection::forget(state);
-        for spot in self.spots(packet) {
-            let outcome = self.pass_spot(state, &spot);
-            if outcome != Outcome::Open {
-                return outcome;
-            }
-        }
-        connection::confirm(state);
-        Outcome::Open
-    }
-
-    fn spots(&self, packet: Packet) -> Vec<Spot> {
-        let (flow, world) = (self.flow, self.world);
-        let mut spots = Vec::new();
-        let mut add = |layer, hook, input: &Interface, output: &Interface, port: &Interface| {
-            let (input, output, port) = (input.clone(), output.clone(), port.clone());
-            spots.push(Spot { packet, layer, hook, input, output, port });
-        };
-        let none = Interface::Absent;
-        if packet == Packet::SynAck {
-            let back = Interface::Named(world.way_back.clone());
-            add(Layer::Ip, Hook::Output, &none, &back, &none);
-            add(Layer::Ip, Hook::Postrouting, &none, &back, &none);
-            add(Layer::Device, Hook::Egress, &none, &back, &none);
-            if world.bridge && world.way_back == flow.input {
-                let port = Interface::port(flow.port.as_ref());
-                add(Layer::Bridge, Hook::Output, &none, &port, &none);
-                add(Layer::Bridge, Hook::Postrouting, &none, &port, &none);
-                add(Layer::Device, Hook::Egress, &none, &port, &none);
-            }
-            return spots;
-        }
-        let bridge = Interface::Named(flow.input.clone());
-        let seen = if world.bridge && world.bridge_nf_call {
-            Interface::port(flow.port.as_ref())
-        } else {
-            Interface::Absent
-        };
-        if world.bridge {
-            let port = Interface::port(flow.port.as_ref());
-            add(Layer::Device, Hook::Ingress, &port, &none, &none);
-            add(Layer::Bridge, Hook::Prerouting, &port, &none, &none);
-            add(Layer::Bridge, Hook::Input, &port, &none, &none);
-        }
-        add(Layer::Device, Hook::Ingress, &bridge, &none, &none);
-        if !(world.bridge && world.bridge_nf_call) {
-            add(Layer::Ip, Hook::Prerouting, &bridge, &none, &none);
-        }
-        add(Layer::Ip, Hook::Input, &bridge, &none, &seen);
-        spots
-    }
-
-    fn pass_spot(&self, state: &mut State, spot: &Spot) -> Outcome {
-        let tracks = spot.layer == Layer::Ip && matches!(spot.hook, Hook::Prerouting | Hook::Output);
-        let calls = spot.layer == Layer::Bridge
-            && spot.hook == Hook::Prerouting
-            && self.world.bridge_nf_call
-            && spot.packet != Packet::SynAck;
+    pub(super) fn pass_spot(&self, state: &mut State, spot: &Spot) -> Outcome {
+        let first = spot.layer == Layer::Ip && matches!(spot.hook, Hook::Prerouting | Hook::Output);
+        let tracks = first && self.tracks;
+        let calls = spot.layer == Layer::Bridge && spot.hook == Hook::Prerouting && self.world.bridge_nf_call;
         let (mut tracked, mut called) = (!tracks, !calls);
+        let nat_at = nat_position(spot);
+        let mut translated = nat_at.is_none();
         for (at, table, chain) in self.bases(spot) {
             if !called && at >= BRIDGE_CALLS {
                 called = true;
@@ -125,8 +69,15 @@ impl Scene<'_> {
                 tracked = true;
                 connection::track(state, spot.packet);
             }
-            let nat = self.rules.tables[table].chains[chain].base.as_ref().map(|base| base.kind);
-            if nat == Some(Kind::Nat) && !connection::begins(state) {
+            if !translated && nat_at.is_some_and(|nat_at| at > nat_at) {
+                translated = true;
+                let outcome = self.translate(state, spot);
+                if outcome != Outcome::Open {
+                    return outcome;
+                }
+            }
+            let kind = self.rules.tables[table].chains[chain].base.as_ref().map(|base| base.kind);
+            if kind == Some(Kind::Nat) && (!connection::begins(state) || nat::is_settled(state, spot.hook)) {
                 continue;
             }
             let outcome = self.run(state, spot, table, chain);
@@ -143,7 +94,14 @@ impl Scene<'_> {
         if !tracked {
             connection::track(state, spot.packet);
         }
-        Outcome::Open
+        if translated { Outcome::Open } else { self.translate(state, spot) }
+    }
+
+    fn translate(&self, state: &mut State, spot: &Spot) -> Outcome {
+        match nat::translate(state, spot, self.flow) {
+            Ok(()) => Outcome::Open,
+            Err(why) => self.unknown_translation(state, why),
+        }
     }
 
     /// iptables' hook as a bridge calls it: the frame seems to have come in through the bridge.
@@ -191,11 +149,19 @@ impl Scene<'_> {
     }
 }
 
+/// Where the kernel's nat stands among the chains of a hook (`NF_IP_PRI_NAT_DST`, `NF_IP_PRI_NAT_SRC`).
+fn nat_position(spot: &Spot) -> Option<i32> {
+    match (spot.layer, spot.hook) {
+        (Layer::Ip, Hook::Prerouting | Hook::Output) => Some(-100),
+        (Layer::Ip, Hook::Input | Hook::Postrouting) => Some(100),
+        _ => None,
+    }
+}
+
 /// Where a base chain stands among the others: all nat chains stand where the kernel's nat does.
 fn position(spot: &Spot, base: &Base) -> i32 {
-    match (base.kind, spot.layer, base.hook) {
-        (Kind::Nat, Layer::Ip, Hook::Prerouting | Hook::Output) => -100,
-        (Kind::Nat, Layer::Ip, Hook::Input | Hook::Postrouting) => 100,
+    match (base.kind, nat_position(spot)) {
+        (Kind::Nat, Some(position)) => position,
         _ => base.priority,
     }
 }

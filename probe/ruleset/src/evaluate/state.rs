@@ -1,8 +1,11 @@
 //! What changes while packets pass.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
+use crate::place::Place;
 use crate::walk::{Assumption, Step};
+use crate::world::Flow;
 
 /// A number of which some bits are not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,18 +46,38 @@ pub(super) struct Entry {
     pub(super) exists: bool,
     /// Whether conntrack saw the reply.
     pub(super) replied: bool,
+    /// Whether conntrack saw the connection from its middle on only.
+    pub(super) picked_up: bool,
     /// The connection's mark.
     pub(super) mark: Bits,
     /// Status bits.
     pub(super) status: u32,
+    /// Where its packets come from, if that is translated.
+    pub(super) source: Option<SocketAddr>,
+    /// Where they go, if that is translated.
+    pub(super) destination: Option<SocketAddr>,
+    /// Whether nat has decided about the source.
+    pub(super) source_settled: bool,
+    /// Whether nat has decided about the destination.
+    pub(super) destination_settled: bool,
 }
 
 /// A part of a rule: table, chain, rule, part.
 pub(super) type PartId = (usize, usize, usize, usize);
 
 /// Everything that changes while packets pass.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct State {
+    /// Where the packet comes from, as its header has it now.
+    pub(super) source: SocketAddr,
+    /// Where it goes, as its header has it now.
+    pub(super) destination: SocketAddr,
+    /// Whether the host passes it on.
+    pub(super) forwarded: bool,
+    /// Whether neither the host nor another gets it.
+    pub(super) lost: bool,
+    /// The rule that sends the connection elsewhere.
+    pub(super) redirected: Option<Place>,
     /// The packet's mark.
     pub(super) mark: Bits,
     /// What conntrack knows of the packet.
@@ -80,13 +103,32 @@ pub(super) struct State {
 }
 
 impl State {
+    /// Before the first packet.
+    pub(super) fn new(flow: &Flow) -> Self {
+        Self {
+            source: flow.source,
+            destination: flow.destination,
+            forwarded: false,
+            lost: false,
+            redirected: None,
+            mark: Bits::default(),
+            tracked: Tracked::default(),
+            entry: Entry::default(),
+            ttl_changed: false,
+            taken: BTreeMap::new(),
+            recent: BTreeMap::new(),
+            recent_unknown: BTreeSet::new(),
+            ipsets_changed: BTreeSet::new(),
+            sets_changed: BTreeSet::new(),
+            steps: Vec::new(),
+            assumptions: Vec::new(),
+        }
+    }
+
     /// Either of two states that one has become by an unknown answer; this one tells the steps.
     pub(super) fn or_else(mut self, other: Self) -> Option<Self> {
-        if self.tracked != other.tracked
-            || self.entry.exists != other.entry.exists
-            || self.entry.replied != other.entry.replied
-            || self.entry.status != other.entry.status
-        {
+        let entry = Entry { mark: self.entry.mark, ..other.entry };
+        if self.tracked != other.tracked || self.entry != entry || self.redirected != other.redirected {
             return None;
         }
         self.mark = self.mark.or_else(other.mark);

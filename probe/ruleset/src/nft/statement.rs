@@ -199,13 +199,6 @@ fn reject(family: TableFamily, body: &Value, parts: &mut Vec<Part>) -> Option<()
 }
 
 fn translate(family: TableFamily, key: &str, body: &Value, parts: &mut Vec<Part>) -> Option<()> {
-    if family == TableFamily::Inet {
-        match body.get("family").and_then(Value::as_str) {
-            Some("ip") => parts.push(needs(Field::NfProto, 2)),
-            Some("ip6") => parts.push(needs(Field::NfProto, 10)),
-            _ => {}
-        }
-    }
     let addresses = match body.get("addr") {
         None => None,
         Some(value) => Some(pair(value, |value| value.as_str()?.parse::<IpAddr>().ok())?),
@@ -214,6 +207,14 @@ fn translate(family: TableFamily, key: &str, body: &Value, parts: &mut Vec<Part>
         None => None,
         Some(value) => Some(pair(value, |value| u16::try_from(value.as_u64()?).ok())?),
     };
+    // An address says for which version it is.
+    if family == TableFamily::Inet && addresses.is_none() {
+        match body.get("family").and_then(Value::as_str) {
+            Some("ip") => parts.push(needs(Field::NfProto, 2)),
+            Some("ip6") => parts.push(needs(Field::NfProto, 10)),
+            _ => {}
+        }
+    }
     let target = NatTarget { addresses, ports };
     parts.push(Part::Do(match key {
         "dnat" => Action::Dnat(target),

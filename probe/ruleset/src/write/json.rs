@@ -1,5 +1,6 @@
 //! nft's own tables as commands for `nft -j -f -`, and `ipset` sets as text for `ipset restore`.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
@@ -11,12 +12,29 @@ use crate::place::Backend;
 
 impl Ruleset {
     /// nft's own tables as commands: tables, then chains, then sets and maps, then rules, so that each finds what it names.
+    ///
+    /// With them are the old backend's tables where iptables-nft has one of the same name ([`Ruleset::written_beside`]): under
+    /// another name, and just before it, as the evaluation takes them.
     pub fn nft_json(&self) -> WrittenJson {
         let (mut not_written, mut chains) = (Vec::new(), Vec::new());
         let (mut heads, mut rules) = (Vec::new(), Vec::new());
-        for table in self.tables.iter().filter(|table| table.backend == Backend::Native) {
+        let beside = |table: &Table| {
+            let name = self.written_beside(&table.name, table.family)?;
+            let mut beside = Table { name, ..table.clone() };
+            for base in beside.chains.iter_mut().filter_map(|chain| chain.base.as_mut()) {
+                base.priority -= 1;
+            }
+            Some(beside)
+        };
+        let tables = self.tables.iter().filter_map(|table| match table.backend {
+            Backend::Native => Some((table, Cow::Borrowed(table))),
+            Backend::Legacy => Some((table, Cow::Owned(beside(table)?))),
+            Backend::Nft => None,
+        });
+        for (captured, table) in tables {
+            let table = table.as_ref();
             let Some(table_name) = name::nft_identifier(&table.name) else {
-                not_written.extend(places(table));
+                not_written.extend(places(captured));
                 continue;
             };
             heads.push(json!({"add": {"table": {"family": table.family.name(), "name": table_name}}}));
@@ -32,7 +50,7 @@ impl Ruleset {
             for chain in &table.chains {
                 let mut written = Vec::new();
                 for rule in &chain.rules {
-                    let place = table.rule_place(chain, rule);
+                    let place = captured.rule_place(chain, rule);
                     let statements = head(table, chain).and_then(|_| json_value::rule(table, rule));
                     let Some(statements) = statements else {
                         not_written.push(place);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::name;
 use crate::action::{Action, NatTarget, RejectWith, VerdictMap};
-use crate::condition::{AddressKind, Condition, Limit, Right, ct_state, ct_status};
+use crate::condition::{AddressKind, Condition, CtProperty, CtTest, Limit, Right, ct_state, ct_status};
 use crate::expression::{DataKind, Datum, Element, Expression, Field, Operator};
 use crate::model::{NamedMap, NamedSet, Part, Rule, Table};
 use crate::place::TableFamily;
@@ -86,6 +86,14 @@ fn pairs(table: &Table, kinds: &[DataKind], entries: &[(Element, Action)]) -> Op
 fn ask(table: &Table, condition: &Condition) -> Option<Value> {
     match condition {
         Condition::Compare { left, operator, right } => compare(table, left, *operator, right),
+        // The only question of iptables' conntrack that nft has in the same words.
+        Condition::Conntrack(tests) => match tests.as_slice() {
+            [CtTest { negated: false, what: CtProperty::State(bits) }] if *bits < ct_state::SNAT => {
+                let right = Right::Elements(vec![Element::One(Datum::Number((*bits).into()))]);
+                compare(table, &Expression::Field(Field::CtState), Operator::AnyBit, &right)
+            }
+            _ => None,
+        },
         Condition::Limit(limit) => rate(limit),
         Condition::Quota { over, bytes, used } => Some(json!({"quota": {
             "val": bytes, "val_unit": "bytes", "used": used, "used_unit": "bytes", "inv": over,

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
-use super::{ChainPlaces, WrittenText, name, save_match, save_target};
+use super::{ChainPlaces, LEGACY, WrittenText, name, save_match, save_target};
 use crate::model::{Chain, Part, Policy, Rule, Ruleset, Table};
 use crate::place::{Backend, Family, TableFamily};
 
@@ -14,7 +14,7 @@ impl Ruleset {
     /// The tables of iptables, of both backends, as one text for `iptables-nft-restore` (or `ip6tables-nft-restore`).
     ///
     /// If both backends have rules in a table of the same name, only iptables-nft's are written: one text cannot hold two
-    /// such tables. `ipset` sets that the rules read have to be there before ([`Ruleset::ipset_text`]).
+    /// such tables. Those of the old backend are in [`Ruleset::nft_json`] then. `ipset` sets that the rules read have to be there before ([`Ruleset::ipset_text`]).
     pub fn restore_text(&self, family: Family) -> WrittenText {
         let mut written = WrittenText::default();
         for name in TABLES {
@@ -24,26 +24,27 @@ impl Ruleset {
             };
             let nft = self.tables.iter().find(of(Backend::Nft));
             let legacy = self.tables.iter().find(of(Backend::Legacy));
-            let (first, second) = match (nft, legacy) {
-                (Some(nft), Some(legacy)) if is_empty(nft) => (Some(legacy), None),
-                (Some(nft), legacy) => (Some(nft), legacy),
-                (None, legacy) => (legacy, None),
+            let table = match (nft, legacy) {
+                (Some(nft), Some(legacy)) if is_empty(nft) => Some(legacy),
+                (Some(nft), _) => Some(nft),
+                (None, legacy) => legacy,
             };
-            if let Some(table) = first {
+            if let Some(table) = table {
                 self.write_table(family, table, &mut written);
-            }
-            if let Some(table) = second {
-                let places = table.chains.iter().flat_map(|chain| {
-                    chain
-                        .rules
-                        .iter()
-                        .map(|rule| table.rule_place(chain, rule))
-                        .chain(drops(chain).then(|| table.policy_place(chain)))
-                });
-                written.not_written.extend(places);
             }
         }
         written
+    }
+
+    /// The name of the table that holds the rules of one of the old backend in [`Ruleset::nft_json`]. `None` where iptables-nft has
+    /// no rules in a table of the same name.
+    pub fn written_beside(&self, table: &str, family: TableFamily) -> Option<String> {
+        let of = |backend| {
+            let same =
+                move |it: &&Table| (it.backend, it.family, it.name.as_str()) == (backend, family, table);
+            self.tables.iter().find(same).filter(|it| !is_empty(it))
+        };
+        (of(Backend::Nft).is_some() && of(Backend::Legacy).is_some()).then(|| format!("{LEGACY}{table}"))
     }
 
     fn write_table(&self, family: Family, table: &Table, written: &mut WrittenText) {

@@ -1,7 +1,7 @@
 //! Connections that are dialled all at once.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,7 @@ pub(super) struct Dial {
     pub(super) outcome: Option<Outcome>,
     /// How long it took.
     pub(super) elapsed_us: u64,
+    data: u16,
     began: Instant,
     stream: Option<TcpStream>,
     connected: bool,
@@ -42,13 +43,14 @@ pub(super) struct Dial {
 
 impl Dial {
     /// Sends the SYN.
-    pub(super) fn begin(from: &Standpoint<'_>, to: SocketAddr) -> Self {
+    pub(super) fn begin(from: &Standpoint<'_>, to: SocketAddr, data: u16) -> Self {
         let began = Instant::now();
         let mut dial = Self {
             source: None,
             to,
             outcome: None,
             elapsed_us: 0,
+            data,
             began,
             stream: None,
             connected: false,
@@ -67,7 +69,7 @@ impl Dial {
         let now = Instant::now();
         let outcome = Some(Outcome::NotTried { why });
         let (source, stream) = (None, None);
-        Self { source, to, outcome, elapsed_us: 0, began: now, stream, connected: false, until: now }
+        Self { source, to, outcome, elapsed_us: 0, data: 0, began: now, stream, connected: false, until: now }
     }
 
     fn connect(&mut self, source: Option<IpAddr>) -> Result<(), Errno> {
@@ -109,7 +111,11 @@ impl Dial {
                 return;
             }
             (self.connected, self.until) = (true, Instant::now() + PATIENCE);
-            if let Err(error) = stream.write_all(b"?") {
+            let said = match self.data {
+                0 => stream.shutdown(Shutdown::Write),
+                length => stream.write_all(&vec![b'?'; length.into()]),
+            };
+            if let Err(error) = said {
                 return self.broken(&error);
             }
         }

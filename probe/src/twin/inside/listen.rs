@@ -1,4 +1,4 @@
-//! Listeners on every port of the trials: they answer a byte with a byte.
+//! Listeners on every port of the trials: they answer the first bytes, or the end, with a byte.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -56,12 +56,15 @@ async fn serve(listener: TcpListener) -> io::Result<()> {
     loop {
         let (mut stream, _) = listener.accept().await?;
         tokio::spawn(async move {
-            let mut byte = [0];
-            if stream.read_exact(&mut byte).await.is_ok() {
+            let mut bytes = [0; 1024];
+            let mut read = stream.read(&mut bytes).await;
+            if read.is_ok() {
                 let _ = stream.write_all(b"!").await;
             }
             // Held until the one who dialled lets go, so that a byte that is lost is not the end of the connection.
-            let _ = stream.read(&mut byte).await;
+            while read.is_ok_and(|length| length > 0) {
+                read = stream.read(&mut bytes).await;
+            }
         });
     }
 }

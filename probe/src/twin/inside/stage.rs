@@ -13,6 +13,7 @@ use super::trace::{Seen, Watching};
 struct Try<'topology> {
     from: Result<Standpoint<'topology>, String>,
     dial: Dial,
+    data: u16,
     seen: Seen,
 }
 
@@ -66,7 +67,7 @@ fn trials(stage: &Stage, plan: &Plan, topology: &Topology) -> Result<Vec<TrialAn
         .map(|trial| {
             let from = topology.standpoint(plan, trial);
             let dial = Dial::not_tried(trial.to, String::new());
-            Try { from, dial, seen: Seen::default() }
+            Try { from, dial, data: trial.data, seen: Seen::default() }
         })
         .collect();
     look(tries.iter_mut().collect(), Packets::First)?;
@@ -91,8 +92,10 @@ fn look(tries: Vec<&mut Try<'_>>, packets: Packets) -> Result<(), Failure> {
         let ports = tries.iter().map(|it| it.dial.to.port());
         Watching::begin(devices, ports, packets)?
     };
-    let mut dials: Vec<_> =
-        tries.iter().filter_map(|it| Some(Dial::begin(it.from.as_ref().ok()?, it.dial.to))).collect();
+    let mut dials: Vec<_> = tries
+        .iter()
+        .filter_map(|it| Some(Dial::begin(it.from.as_ref().ok()?, it.dial.to, it.data)))
+        .collect();
     finish(&mut dials, |dials| {
         watching.read()?;
         Ok::<_, Failure>(dials.iter().all(|dial| !dial.is_connecting() || watching.has_dropped(dial)))
