@@ -27,8 +27,8 @@ pub(crate) fn read(path: impl AsRef<Path>) -> Option<String> {
 /// The last value that a file of `KEY=VALUE` lines gives a key, without quotes and comments. Such files are shell to their own
 /// programs: whatever needs a shell to be understood is no value here.
 pub(crate) fn value<'text>(text: &'text str, key: &str) -> Option<&'text str> {
-    let assignments = text.lines().filter_map(|line| line.split('#').next()?.split_once('='));
-    let (_, value) = assignments.filter(|(name, _)| name.trim() == key).last()?;
+    let mut assignments = text.lines().rev().filter_map(|line| line.split('#').next()?.split_once('='));
+    let (_, value) = assignments.find(|(name, _)| name.trim() == key)?;
     let value = value.trim();
     let bare = value.strip_prefix(['"', '\'']).and_then(|rest| rest.strip_suffix(['"', '\'']));
     let value = bare.unwrap_or(value);
