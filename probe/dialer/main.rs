@@ -24,6 +24,7 @@
 //!
 //! The exit code is 0 whenever the facts were printed, whatever they say.
 
+#![allow(unreachable_pub, reason = "the library beside this program shows what is public in the same files")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the facts are this program's standard output")]
 
 mod dial;
@@ -32,28 +33,13 @@ mod hex;
 mod job;
 mod mark;
 mod sys;
+mod work;
 
-use std::fmt::Write as _;
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, ToSocketAddrs as _};
 use std::process::ExitCode;
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use dial::{Dial, Greeted};
-use greeting::Protocol;
-use hex::{hexed, unhexed};
-use job::{Job, Surroundings};
-use mark::mark_all;
-use sys::{ConnectSocket, QueuedError};
-
-/// How long the connections are kept when nobody ends the standard input.
-const HOLD: Duration = Duration::from_secs(5);
-/// A Linux host answers one address with ICMP errors in a burst of six and then once a second (net/ipv4/icmp.c,
-/// `net.ipv4.icmp_ratelimit`), so later refusals look like silence.
-const ICMP_INTERVAL: Duration = Duration::from_millis(1050);
-/// A refusal takes less than a millisecond.
-const ICMP_PATIENCE: Duration = Duration::from_millis(300);
+use work::Order;
 
 fn main() -> ExitCode {
     let began = Instant::now();
@@ -68,343 +54,16 @@ fn main() -> ExitCode {
         );
         return ExitCode::from(2);
     };
-    let name = resolve(&order.alias, order.resolve);
-    let mut facts = name.to_line(&order.alias);
-    let mut _held: Vec<ConnectSocket> = Vec::new();
-    if let Some(address) = name.addresses.iter().find_map(|address| match address {
-        IpAddr::V4(v4) => Some(*v4),
-        IpAddr::V6(_) => None,
-    }) {
-        if only_mark {
-            let targets: Vec<_> =
-                order.ports.iter().map(|port| SocketAddrV4::new(address, port.number)).collect();
-            facts.push_str(&mark_all(&targets, || arp().iter().any(|entry| entry.complete)));
-            facts.push_str("{\"fact\":\"end\"}\n");
-            let _ = std::io::stdout().write_all(facts.as_bytes());
-            return ExitCode::SUCCESS;
-        }
-        let dials;
-        (dials, _held) = dial_all(address, &order, began);
-        for dial in dials {
-            facts.push_str(&dial.to_line());
-            facts.push_str(&dial.flight_line());
-        }
-        facts.push_str(&neighbour_lines());
-    }
-    facts.push_str("{\"fact\":\"end\"}\n");
+    let spoken = if only_mark { order.mark() } else { order.run(began) };
     let mut out = std::io::stdout();
-    if out.write_all(facts.as_bytes()).and_then(|()| out.flush()).is_err() {
+    if out.write_all(spoken.facts().as_bytes()).and_then(|()| out.flush()).is_err() {
         return ExitCode::FAILURE;
     }
-    sys::wait_for_end_of_input(HOLD);
+    if !only_mark {
+        spoken.hold();
+    }
     // A resolver thread may still hang: it ends with the process.
     ExitCode::SUCCESS
-}
-
-/// What the command line asks for.
-struct Order {
-    alias: String,
-    resolve: Duration,
-    connect: Duration,
-    /// For everything.
-    total: Duration,
-    ports: Vec<Port>,
-}
-
-/// A port to dial.
-struct Port {
-    number: u16,
-    protocol: Protocol,
-    /// Said to a service that speaks TLS, on a connection of its own; empty for nothing.
-    hello: Vec<u8>,
-}
-
-impl Port {
-    fn parse(word: &str) -> Option<Self> {
-        let (number, rest) = word.split_once(':').unwrap_or((word, "tcp"));
-        let (protocol, hello) = rest.split_once(':').unwrap_or((rest, ""));
-        Some(Self {
-            number: number.parse().ok()?,
-            protocol: Protocol::parse(protocol)?,
-            hello: unhexed(hello)?,
-        })
-    }
-
-    fn start(&self, address: Ipv4Addr, budget: Duration) -> Job {
-        Job::start(SocketAddrV4::new(address, self.number), self.protocol, self.hello.clone(), budget)
-    }
-}
-
-impl Order {
-    fn parse(arguments: &[String]) -> Option<Self> {
-        let [alias, resolve, connect, total, ports @ ..] = arguments else { return None };
-        let milliseconds = |text: &String| text.parse().ok().map(Duration::from_millis);
-        let ports: Option<Vec<Port>> = ports.iter().map(|word| Port::parse(word)).collect();
-        Some(Self {
-            alias: alias.clone(),
-            resolve: milliseconds(resolve)?,
-            connect: milliseconds(connect)?,
-            total: milliseconds(total)?,
-            ports: ports.filter(|ports| !ports.is_empty())?,
-        })
-    }
-}
-
-/// What a name resolved to.
-struct Name {
-    addresses: Vec<IpAddr>,
-    error: Option<String>,
-    elapsed: Duration,
-}
-
-impl Name {
-    fn to_line(&self, alias: &str) -> String {
-        let addresses: Vec<String> =
-            self.addresses.iter().map(|address| quote(&address.to_string())).collect();
-        format!(
-            "{{\"fact\":\"name\",\"alias\":{},\"addresses\":[{}],\"error\":{},\"elapsed_us\":{}}}\n",
-            quote(alias),
-            addresses.join(","),
-            self.error.as_deref().map_or_else(|| "null".to_owned(), quote),
-            self.elapsed.as_micros(),
-        )
-    }
-}
-
-fn resolve(alias: &str, budget: Duration) -> Name {
-    let began = Instant::now();
-    if let Ok(address) = alias.parse::<IpAddr>() {
-        return Name { addresses: vec![address], error: None, elapsed: began.elapsed() };
-    }
-    let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
-    let addresses = hosts_entries(&hosts, alias);
-    if !addresses.is_empty() {
-        return Name { addresses, error: None, elapsed: began.elapsed() };
-    }
-    let (sender, receiver) = mpsc::channel();
-    let asked = alias.to_owned();
-    let spawned = std::thread::Builder::new().name("resolver".to_owned()).spawn(move || {
-        let answer =
-            (asked.as_str(), 0u16).to_socket_addrs().map(|found| found.map(|socket| socket.ip()).collect());
-        // The main thread may have given up waiting: nobody is left to tell.
-        let _ = sender.send(answer);
-    });
-    let (addresses, error) = match spawned {
-        Err(error) => (Vec::new(), Some(error.to_string())),
-        Ok(_) => match receiver.recv_timeout(budget) {
-            Ok(Ok(addresses)) => (addresses, None),
-            Ok(Err(error)) => (Vec::new(), Some(error.to_string())),
-            Err(_) => (Vec::new(), Some(format!("no answer within {} ms", budget.as_millis()))),
-        },
-    };
-    Name { addresses, error, elapsed: began.elapsed() }
-}
-
-/// The addresses that the text of `/etc/hosts` gives for `alias`.
-fn hosts_entries(hosts: &str, alias: &str) -> Vec<IpAddr> {
-    let mut addresses = Vec::new();
-    for line in hosts.lines() {
-        let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
-        let Some(address) = words.next().and_then(|word| word.parse::<IpAddr>().ok()) else { continue };
-        if words.any(|word| word.eq_ignore_ascii_case(alias)) && !addresses.contains(&address) {
-            addresses.push(address);
-        }
-    }
-    addresses
-}
-
-impl Dial {
-    fn to_line(&self) -> String {
-        let mut line = format!(
-            "{{\"fact\":\"dial\",\"port\":{},\"address\":\"{}\",\"local\":{},\"local_port\":{},\"errno\":{},\
-             \"errno_name\":{},\"timed_out\":{},\"elapsed_us\":{},\"icmp\":{},\"tcp\":",
-            self.target.port(),
-            self.target.ip(),
-            self.local.map_or_else(|| "null".to_owned(), |local| format!("\"{}\"", local.ip())),
-            self.local.map_or_else(|| "null".to_owned(), |local| local.port().to_string()),
-            self.errno,
-            quote(sys::errno_name(self.errno)),
-            self.timed_out,
-            self.elapsed.as_micros(),
-            icmp(&self.queue),
-        );
-        match self.tcp {
-            None => line.push_str("null"),
-            Some(tcp) => {
-                let _ = write!(
-                    line,
-                    "{{\"state\":{},\"retransmits\":{},\"rtt_us\":{}}}",
-                    tcp.state, tcp.retransmits, tcp.rtt_us
-                );
-            }
-        }
-        let greetings: Vec<String> = self.greetings.iter().map(Greeted::to_object).collect();
-        let _ = writeln!(
-            line,
-            ",\"unanswered\":{},\"sockets\":{},\"limited\":{},\"greetings\":[{}],\"held\":{}}}",
-            self.unanswered,
-            self.sockets,
-            self.limited,
-            greetings.join(","),
-            self.held.map_or_else(|| "null".to_owned(), |port| port.to_string()),
-        );
-        line
-    }
-
-    fn flight_line(&self) -> String {
-        self.flight.as_deref().map_or_else(String::new, |bytes| {
-            format!(
-                "{{\"fact\":\"flight\",\"port\":{},\"bytes\":\"{}\"}}\n",
-                self.target.port(),
-                hexed(bytes)
-            )
-        })
-    }
-}
-
-impl Greeted {
-    fn to_object(&self) -> String {
-        let answer = hexed(&self.answer);
-        format!(
-            "{{\"greeting\":\"{}\",\"acknowledged\":{},\"answer\":\"{answer}\",\"kind\":{},\"closed\":{},\
-             \"errno\":{},\"elapsed_us\":{}}}",
-            self.greeting.name(),
-            self.acknowledged,
-            self.kind.map_or_else(|| "null".to_owned(), |kind| format!("\"{}\"", kind.name())),
-            self.closed,
-            self.errno,
-            self.elapsed.as_micros(),
-        )
-    }
-}
-
-/// A list of queued errors.
-fn icmp(queue: &[QueuedError]) -> String {
-    let entry = |queued: &QueuedError| {
-        format!(
-            "{{\"errno\":{},\"origin\":{},\"type\":{},\"code\":{},\"offender\":{}}}",
-            queued.errno,
-            queued.origin,
-            queued.kind,
-            queued.code,
-            queued.offender.map_or_else(|| "null".to_owned(), |offender| format!("\"{offender}\"")),
-        )
-    };
-    format!("[{}]", queue.iter().map(entry).collect::<Vec<_>>().join(","))
-}
-
-/// Dials and greets every port of `address` at the same time. The second value are connections to keep open.
-fn dial_all(address: Ipv4Addr, order: &Order, began: Instant) -> (Vec<Dial>, Vec<ConnectSocket>) {
-    let mut jobs: Vec<Job> = order.ports.iter().map(|port| port.start(address, order.connect)).collect();
-    run(&mut jobs, address, order.total.saturating_sub(began.elapsed()), false);
-    let refusals = jobs.iter().filter(|job| job.was_refused_by_icmp()).count();
-    let (mut dials, mut held) = (Vec::new(), Vec::new());
-    for job in jobs {
-        let (dial, socket) = job.finish();
-        dials.push(dial);
-        held.extend(socket);
-    }
-    if refusals > 0 {
-        for (dial, port) in dials.iter_mut().zip(&order.ports).filter(|(dial, _)| dial.timed_out) {
-            // One at a time, each when the next answer is allowed.
-            if order.total.saturating_sub(began.elapsed()) < ICMP_INTERVAL + ICMP_PATIENCE {
-                dial.limited = true;
-                continue;
-            }
-            // The peer's kernel counts the time; nothing tells when it is over.
-            sys::wait(&[], ICMP_INTERVAL);
-            let mut again = [port.start(address, ICMP_PATIENCE)];
-            run(&mut again, address, ICMP_PATIENCE, true);
-            let [again] = again;
-            if again.was_refused_by_icmp() {
-                let elapsed = dial.elapsed;
-                *dial = again.finish().0;
-                dial.elapsed = elapsed;
-            }
-        }
-    }
-    (dials, held)
-}
-
-/// Takes every job to its end, or all of them to the end of `budget`.
-fn run(jobs: &mut [Job], address: Ipv4Addr, budget: Duration, refusals: bool) {
-    let began = Instant::now();
-    while jobs.iter().any(|job| !job.is_done()) {
-        let left = budget.saturating_sub(began.elapsed());
-        if left.is_zero() {
-            return;
-        }
-        let next = jobs.iter().map(Job::next).min().unwrap_or(left).min(left);
-        let waits: Vec<Vec<_>> = jobs.iter().map(Job::waits).collect();
-        let ready = sys::wait(&waits.concat(), next);
-        let counts: Vec<usize> = waits.iter().map(Vec::len).collect();
-        drop(waits);
-        let around = Surroundings {
-            neighbour: arp().iter().any(|entry| entry.address == address.to_string() && entry.complete),
-            refusals: refusals || jobs.iter().any(Job::was_refused_by_icmp),
-        };
-        let mut rest = ready.as_slice();
-        for (job, count) in jobs.iter_mut().zip(counts) {
-            let (own, others) = rest.split_at(count.min(rest.len()));
-            job.advance(own, around);
-            rest = others;
-        }
-    }
-}
-
-/// An entry of the ARP table.
-struct Neighbour {
-    address: String,
-    complete: bool,
-    device: String,
-}
-
-/// The ARP table. Its format is a heading, then `IP, HW type, flags, HW address, mask, device`; flag 0x2 is ATF_COM,
-/// "the hardware address is known" (include/uapi/linux/if_arp.h).
-fn arp() -> Vec<Neighbour> {
-    let table = std::fs::read_to_string("/proc/net/arp").unwrap_or_default();
-    let entry = |line: &str| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let [address, _, flags, _, _, device, ..] = words.as_slice() else { return None };
-        let flags = u32::from_str_radix(flags.trim_start_matches("0x"), 16).unwrap_or(0);
-        Some(Neighbour {
-            address: (*address).to_owned(),
-            complete: flags & 0x2 != 0,
-            device: (*device).to_owned(),
-        })
-    };
-    table.lines().skip(1).filter_map(entry).collect()
-}
-
-fn neighbour_lines() -> String {
-    let mut lines = String::new();
-    for entry in arp() {
-        let _ = writeln!(
-            lines,
-            "{{\"fact\":\"neighbour\",\"address\":{},\"complete\":{},\"device\":{}}}",
-            quote(&entry.address),
-            entry.complete,
-            quote(&entry.device),
-        );
-    }
-    lines
-}
-
-/// A JSON string.
-fn quote(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for character in text.chars() {
-        match character {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            control if control.is_control() => {
-                let _ = write!(quoted, "\\u{:04x}", u32::from(control));
-            }
-            other => quoted.push(other),
-        }
-    }
-    quoted.push('"');
-    quoted
 }
 
 #[cfg(test)]

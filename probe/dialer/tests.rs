@@ -1,8 +1,14 @@
 //! Dials and greetings on loopback.
 
-use greeting::{Greeting, Kind};
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::time::{Duration, Instant};
 
-use super::*;
+use crate::dial::Dial;
+use crate::greeting::{Greeting, Kind, Protocol};
+use crate::job::{self, Job};
+use crate::sys::{self, QueuedError};
+use crate::work::{Order, Port, dial_all, hosts_entries, quote, run};
 
 #[test]
 fn hosts_file_gives_every_address_of_an_alias() {

@@ -9,7 +9,8 @@ use std::time::Duration;
 use crate::deadline::Deadline;
 use crate::dial::{Dial, Outcome};
 use crate::engine::{
-    DockerEngine, Endpoint, Engine, EngineError, EngineInfo, Environment, NetworkFacts, discover,
+    ContainerSpec, DockerEngine, Endpoint, Engine, EngineError, EngineInfo, Environment, NetworkFacts,
+    discover,
 };
 use crate::evidence::{Evidence, PortEvidence, Trouble};
 use crate::identity::{Authority, IdentityEvidence, Owner, hidden_uid};
@@ -22,7 +23,8 @@ use crate::sanitize::sanitize;
 use crate::standpoint::Standpoint;
 use crate::target::{Protocol, Target};
 use crate::vantage::container::{self, Order};
-use crate::vantage::{Neighbour, host};
+use crate::vantage::netns::Seat;
+use crate::vantage::{self, DialerOutput, Neighbour, Resolution, Vantage, VantageError, Via, host};
 
 /// What to check.
 #[derive(Clone, Debug)]
@@ -39,6 +41,8 @@ pub struct Request {
     pub deadline: Duration,
     /// OpenShell's setting `host_gateway_ip`.
     pub host_gateway_ip: Option<Ipv4Addr>,
+    /// How a sandbox's place is taken.
+    pub via: Via,
     /// Where nothing listens, listen for the time of the dial.
     pub stand_in: bool,
     /// For an explanation: where the firewall stops packets, send some more that the rules' counters can tell from others. A check
@@ -70,6 +74,7 @@ impl Default for Request {
             timeout: DEFAULT_TIMEOUT,
             deadline: DEFAULT_DEADLINE,
             host_gateway_ip: None,
+            via: Via::default(),
             stand_in: false,
             mark: false,
             authority: None,
@@ -116,7 +121,7 @@ pub async fn observe(
     interrupt: &Interrupt,
 ) -> Checked {
     let answers = tokio::select! {
-        answers = ask(engine, &request.network) => answers,
+        answers = ask(engine, request) => answers,
         () = interrupt.raised() => return failed(request, Some(endpoint), Trouble::Interrupted),
     };
     let Answers { info, network, image, swept } = answers;
@@ -156,22 +161,10 @@ pub async fn observe(
         second_look(&mut evidence, listeners::read().ok().as_deref());
         return Checked { evidence, warnings };
     }
-    let image = match image {
-        Ok(found) => image::ensure(engine, &info, found).await,
-        Err(error) => Err(error),
-    };
-    let image = match image {
-        Ok(image) => image,
-        Err(error) => {
-            second_look(&mut evidence, listeners::read().ok().as_deref());
-            evidence.trouble = Some(error.into());
-            return Checked { evidence, warnings };
-        }
-    };
     let handshakes = identity::begin(request, &ports);
-    let order = Order {
+    let mut order = Order {
         run: container::new_run(),
-        image,
+        image: String::new(),
         network: network.id.clone(),
         route,
         alias: request.alias.clone(),
@@ -180,12 +173,37 @@ pub async fn observe(
         timeout: request.timeout,
         deadline: deadline.left(),
     };
-    let spec = order.container(&info);
+    let place = match (request.via, image) {
+        (Via::Netns, _) => {
+            Seat::find(engine, &network, evidence.standpoint.as_ref(), &order).await.map(Place::Namespace)
+        }
+        (Via::Container, Ok(found)) => match image::ensure(engine, &info, found).await {
+            Ok(image) => {
+                order.image = image;
+                order.deadline = deadline.left();
+                Ok(Place::Container(order.container(&info)))
+            }
+            Err(error) => Err(error.into()),
+        },
+        (Via::Container, Err(error)) => Err(error.into()),
+    };
+    let place = match place {
+        Ok(place) => place,
+        Err(trouble) => {
+            second_look(&mut evidence, listeners::read().ok().as_deref());
+            evidence.trouble = Some(trouble);
+            return Checked { evidence, warnings };
+        }
+    };
+    if let (Place::Namespace(seat), true) = (&place, engine.is_rehearsal()) {
+        evidence.vantage = seat.vantage();
+        return Checked { evidence, warnings };
+    }
     let bridge = match &evidence.standpoint {
         Some(Standpoint::EngineHost { interface, .. }) => Some(interface.clone()),
         _ => None,
     };
-    let from_sandbox = container::run(engine, &spec, interrupt, |output| {
+    let look = |output: Option<&DialerOutput>| {
         let dials = output.map_or(&[][..], |output| &output.dials);
         AtTheEnd {
             table: listeners::read().ok(),
@@ -196,7 +214,13 @@ pub async fn observe(
                 .flat_map(|bridge| dials.iter().filter_map(|dial| way_back(dial, bridge)))
                 .collect(),
         }
-    });
+    };
+    let from_sandbox = async {
+        match place {
+            Place::Container(spec) => container::run(engine, &spec, interrupt, look).await.into(),
+            Place::Namespace(seat) => vantage::netns::run(seat, interrupt, look).await,
+        }
+    };
     let from_host = async {
         match (here, route.address()) {
             (true, Some(address)) if !engine.is_rehearsal() => {
@@ -208,7 +232,8 @@ pub async fn observe(
     };
     let (run, host_dials) = tokio::join!(from_sandbox, from_host);
     drop(stand_ins);
-    warnings.extend(run.left.map(|error| error.to_string()));
+    warnings.extend(run.left);
+    evidence.vantage = run.from;
     second_look(&mut evidence, run.after.table.as_deref());
     match run.output {
         Ok(output) => {
@@ -233,7 +258,12 @@ pub async fn observe(
             }
             identity::certificates(&mut evidence, request, handshakes, &output.flights);
             evidence.next_hop = hop;
-            evidence.resolution = Some(output.resolution);
+            evidence.resolution = Some(match &evidence.vantage {
+                Vantage::Container => output.resolution,
+                // The address was dialled, not the name.
+                Vantage::Netns { .. } => Resolution { alias: sanitize(&request.alias), ..output.resolution },
+            });
+            evidence.trouble = taken_meanwhile(engine, &evidence, &network).await.err();
         }
         Err(trouble) => evidence.trouble = Some(trouble),
     }
@@ -241,6 +271,29 @@ pub async fn observe(
         identity::holders(&mut evidence);
     }
     Checked { evidence, warnings }
+}
+
+/// By what the sandbox's place is taken.
+enum Place {
+    Container(ContainerSpec),
+    Namespace(Seat),
+}
+
+/// A container may have got the address that was dialled from, and then a failure may be its doing.
+async fn taken_meanwhile(
+    engine: &impl Engine,
+    evidence: &Evidence,
+    network: &NetworkFacts,
+) -> Result<(), Trouble> {
+    let Vantage::Netns { address, .. } = evidence.vantage else { return Ok(()) };
+    let failed = |dial: &Dial| dial.outcome != Outcome::Connected;
+    if !evidence.ports.iter().any(|port| port.sandbox.as_ref().is_some_and(failed)) {
+        return Ok(());
+    }
+    match engine.residents(&network.id).await?.taken.contains(&address) {
+        true => Err(VantageError::Taken { address }.into()),
+        false => Ok(()),
+    }
 }
 
 /// Listens on `address` for each target that nothing listens for, as its service would. A port that is taken anywhere is
@@ -301,9 +354,15 @@ struct Answers {
     swept: Result<usize, EngineError>,
 }
 
-async fn ask(engine: &impl Engine, network: &str) -> Answers {
-    let (info, network, image, swept) =
-        tokio::join!(engine.info(), engine.network(network), image::find(engine), container::sweep(engine));
+async fn ask(engine: &impl Engine, request: &Request) -> Answers {
+    let with_containers = async {
+        match request.via {
+            Via::Container => tokio::join!(image::find(engine), container::sweep(engine)),
+            Via::Netns => (Ok(None), Ok(0)),
+        }
+    };
+    let (info, network, (image, swept)) =
+        tokio::join!(engine.info(), engine.network(&request.network), with_containers);
     Answers { info, network, image, swept }
 }
 

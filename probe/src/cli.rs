@@ -25,6 +25,7 @@ use crate::explain::{self, Explained};
 use crate::interrupt::Interrupt;
 use crate::preflight::{HOST_GATEWAY_ATTEMPTS, Preflight};
 use crate::report::{BUILD_ID, Report, SCHEMA, judge};
+use crate::vantage::Vantage;
 
 /// It could not be found out.
 const UNAVAILABLE: u8 = 3;
@@ -96,8 +97,14 @@ async fn run_check(arguments: &CheckArguments, request: Request) -> ExitCode {
     }
     let checked = check::check(&request, &interrupt).await;
     let explanations = explain::explain_failures(&checked.evidence).await;
-    conclude(&request, Explained { checked, explanations }, arguments.asked.common.format, false, &interrupt)
-        .await
+    conclude(
+        &request,
+        Explained { checked, explanations, times: None },
+        arguments.asked.common.format,
+        false,
+        &interrupt,
+    )
+    .await
 }
 
 async fn run_explain(arguments: &ExplainArguments, request: Request) -> ExitCode {
@@ -117,14 +124,14 @@ async fn conclude(
     walks: bool,
     interrupt: &Interrupt,
 ) -> ExitCode {
-    let Explained { checked, explanations } = explained;
+    let Explained { checked, explanations, times } = explained;
     for warning in &checked.warnings {
         say(&format!("warning: {warning}"));
     }
     if let Some(code) = interrupted(interrupt) {
         return code;
     }
-    let report = judge(request, checked).await.explained(explanations);
+    let report = judge(request, checked).await.explained(explanations, times);
     let shown = match format {
         Format::Text => text::render(&report, colour(), walks),
         Format::Json => json(&report),
@@ -183,7 +190,12 @@ async fn rehearse_check(request: &Request, interrupt: &Interrupt) -> ExitCode {
     };
     let endpoint = discovery.endpoint.clone();
     let checked = check::observe(&engine, endpoint, request, deadline, interrupt).await;
-    let calls = engine.calls().iter().fold(String::new(), |text, call| text + call + "\n");
+    let mut calls = engine.calls().iter().fold(String::new(), |text, call| text + call + "\n");
+    if let Vantage::Netns { address, interface, .. } = &checked.evidence.vantage {
+        calls.push_str(&format!(
+            "would join a network namespace to {interface} as {address}, and remove it\n"
+        ));
+    }
     match checked.evidence.trouble {
         // The rehearsed container says nothing, and that is where a rehearsal ends.
         None | Some(crate::evidence::Trouble::Protocol(_)) => answer(&calls, 0),

@@ -27,6 +27,8 @@ pub trait Engine: Sync {
     fn info(&self) -> impl Future<Output = Result<EngineInfo, EngineError>> + Send;
     /// A network by name, `None` when the engine has none.
     fn network(&self, name: &str) -> impl Future<Output = Result<Option<NetworkFacts>, EngineError>> + Send;
+    /// Who is on a network, by id, and from where its addresses are given out.
+    fn residents(&self, network: &str) -> impl Future<Output = Result<Residents, EngineError>> + Send;
     /// An image by id, `None` when the engine has none.
     fn image(&self, id: &str) -> impl Future<Output = Result<Option<ImageFacts>, EngineError>> + Send;
     /// Loads an archive of images.
@@ -144,6 +146,15 @@ pub struct IpamEntry {
     pub subnet: Option<String>,
     /// The address that the bridge has, as text: it need not be one.
     pub gateway: Option<String>,
+}
+
+/// The addresses of a network that are not to be had.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Residents {
+    /// Those of running containers, and those that the network's maker reserved.
+    pub taken: Vec<std::net::Ipv4Addr>,
+    /// The part of the subnet that containers get theirs from, as CIDR; `None` is all of it.
+    pub range: Option<String>,
 }
 
 /// An image as the engine describes it.

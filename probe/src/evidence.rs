@@ -11,7 +11,7 @@ use crate::return_path::ReturnPath;
 use crate::route::{Route, RouteError};
 use crate::standpoint::Standpoint;
 use crate::target::{Protocol, Target};
-use crate::vantage::{Neighbour, ProtocolError, Resolution};
+use crate::vantage::{Neighbour, ProtocolError, Resolution, Vantage, VantageError};
 
 /// Everything that was observed. What is `None` was not reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +27,10 @@ pub struct Evidence {
     pub route: Option<Route>,
     /// Where this process stands.
     pub standpoint: Option<Standpoint>,
-    /// What the alias resolved to in the container.
+    /// Where the dials started. Since 1.5.
+    #[serde(default)]
+    pub vantage: Vantage,
+    /// What the alias resolved to in the container; from a network namespace, what OpenShell says that it does.
     pub resolution: Option<Resolution>,
     /// The container's next hop towards the target.
     pub next_hop: Option<Neighbour>,
@@ -115,6 +118,9 @@ pub enum Trouble {
     /// The container ran and its output tells nothing.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
+    /// There is no place on the network to dial from.
+    #[error(transparent)]
+    Vantage(#[from] VantageError),
 }
 
 impl Trouble {

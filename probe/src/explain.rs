@@ -24,6 +24,7 @@ mod wide;
 mod world;
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -166,6 +167,18 @@ pub struct StepSeen {
     pub decides: bool,
 }
 
+/// How long it took to find out which rule decides, without the check. Microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ExplainTimes {
+    /// To read the rules of all backends once: the longer reading of those before and after the check.
+    pub capture_us: u64,
+    /// To evaluate them for all targets, and to compare the readings.
+    pub evaluation_us: u64,
+    /// To replay them in a twin and try there what opens the path.
+    pub twin_us: u64,
+}
+
 /// A check, and what the rules do to its targets.
 #[derive(Debug)]
 pub struct Explained {
@@ -173,6 +186,8 @@ pub struct Explained {
     pub checked: Checked,
     /// One for each target that a firewall may stand before.
     pub explanations: Vec<Explanation>,
+    /// How long that took; `None` where the rules were not read.
+    pub times: Option<ExplainTimes>,
 }
 
 /// Checks, and reads the rules before and after, where this process may and where they are this host's. Then the rules are
@@ -202,16 +217,27 @@ pub async fn explain(request: &Request, interrupt: &Interrupt, program: Option<&
             Err(why) => warnings.push(format!("no packets for the rules' counters: {why}")),
         }
     }
+    let evaluating = Instant::now();
     let mut cases: Vec<_> = checked.evidence.ports.iter().map(|port| judge.explain(port)).collect();
-    if let Some(Ok(capture)) = &capture
-        && interrupt.number().is_none()
-    {
-        prove::prove(&mut cases, capture, &checked.evidence, program).await;
+    let evaluation_us = micros(evaluating.elapsed());
+    let mut times = None;
+    if let Some(Ok(capture)) = &capture {
+        let longer = before.as_ref().map_or(capture.elapsed, |before| before.elapsed.max(capture.elapsed));
+        let proving = Instant::now();
+        if interrupt.number().is_none() {
+            prove::prove(&mut cases, capture, &checked.evidence, program).await;
+        }
+        let twin_us = micros(proving.elapsed());
+        times = Some(ExplainTimes { capture_us: micros(longer), evaluation_us, twin_us });
     }
     let explanations = cases.into_iter().map(|case| case.explanation).collect();
     let mut checked = checked;
     checked.warnings.extend(warnings);
-    Explained { checked, explanations }
+    Explained { checked, explanations, times }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Reads the rules for those targets of a check that blame a firewall. Nothing is read where none does, and nothing is

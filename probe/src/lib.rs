@@ -59,11 +59,12 @@ pub use deadline::Deadline;
 pub use dial::{Answer, Dial, Greeted, Greeting, Icmp, Outcome, TcpState};
 pub use engine::{
     ChosenBy, ContainerSpec, Discovery, DockerEngine, DryRun, Endpoint, Engine, EngineError, EngineInfo,
-    EngineTrouble, Environment, ImageFacts, IpamEntry, LabelledContainer, NetworkFacts, Spoken, discover,
+    EngineTrouble, Environment, ImageFacts, IpamEntry, LabelledContainer, NetworkFacts, Residents, Spoken,
+    discover,
 };
 pub use evidence::{Evidence, PortEvidence, Trouble};
 pub use explain::{
-    Decided, Explained, Explanation, Leg, Method, RulesSeen, Setting, Station, StepSeen, Suspect,
+    Decided, ExplainTimes, Explained, Explanation, Leg, Method, RulesSeen, Setting, Station, StepSeen, Suspect,
     SuspectTool, TriedRemedy, UfwRemedy, UfwRule, WalkedPacket, explain, explain_failures,
 };
 pub use firewall::{Firewall, Tool, detect as detect_firewall};
@@ -87,5 +88,5 @@ pub use standpoint::Standpoint;
 pub use target::{PortSpec, Protocol, Target, TargetError};
 pub use vantage::container::{EXPIRES_LABEL, Order, RESOLVE_TIMEOUT, RUN_LABEL, Run, new_run, run, sweep};
 pub use vantage::host::dial_all;
-pub use vantage::{DialerOutput, Marked, Neighbour, ProtocolError, Resolution};
+pub use vantage::{DialerOutput, Marked, Neighbour, ProtocolError, Resolution, Vantage, VantageError, Via};
 pub use verdict::{Cause, Confidence, Ground, Judgement, Verdict, decide, grounds, identity};

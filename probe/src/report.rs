@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::{Checked, Request};
 use crate::evidence::{Evidence, PortEvidence};
-use crate::explain::Explanation;
+use crate::explain::{ExplainTimes, Explanation};
 use crate::firewall::{self, Firewall};
 use crate::identity::Identity;
 use crate::preflight::Gate;
@@ -56,6 +56,9 @@ pub struct Report {
     /// How a preflight ended; a check has none. Since 1.1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preflight: Option<Gate>,
+    /// How long the rules took, where `explain` read them. Since 1.5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explain_times: Option<ExplainTimes>,
 }
 
 /// The answer about one target.
@@ -119,12 +122,14 @@ impl Report {
             evidence,
             warnings,
             preflight: None,
+            explain_times: None,
         }
     }
 
     /// The same with what is known of the rules.
     #[must_use]
-    pub fn explained(mut self, explanations: Vec<Explanation>) -> Self {
+    pub fn explained(mut self, explanations: Vec<Explanation>, times: Option<ExplainTimes>) -> Self {
+        self.explain_times = times;
         for explanation in explanations {
             let target = self.targets.iter_mut().find(|target| target.port == explanation.port);
             if let Some(target) = target {

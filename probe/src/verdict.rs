@@ -99,6 +99,8 @@ pub enum Cause {
     EngineError,
     /// The dialer's image is not to be had.
     ImageUnavailable,
+    /// There is no place on the network to dial from without a container. Since 1.5.
+    VantageUnavailable,
     /// The probe's container gave no answer in time.
     ProbeTimeout,
     /// The probe's container ran and said nothing usable.
@@ -371,6 +373,7 @@ fn of_trouble(trouble: &Trouble) -> Judgement {
         Trouble::Interrupted => Cause::Interrupted,
         Trouble::Wsl => return Judgement { verdict: Verdict::Skipped, cause: Some(Cause::Wsl) },
         Trouble::Protocol(_) => Cause::ProbeFailed,
+        Trouble::Vantage(_) => Cause::VantageUnavailable,
     };
     Judgement::unavailable(cause)
 }

@@ -261,6 +261,34 @@ fn the_engines_text_cannot_reach_the_terminal_raw() {
     assert!(output.lines().all(|line| line.len() < 1000), "{output}");
 }
 
+/// The bridge of this network is not here. Without root it is not even asked for.
+#[test]
+fn without_the_networks_bridge_there_is_no_dial_from_a_namespace() {
+    let ipam = json!([{ "Subnet": "203.0.113.0/24", "Gateway": "203.0.113.1" }]);
+    let engine = FakeEngine::start(engine::with_network("bridge", ipam));
+    let mut command = probe();
+    command.args(["check", "--via", "netns", "--port", "8080"]).env("DOCKER_HOST", engine.host());
+    if !nix::unistd::geteuid().is_root() {
+        command
+            .assert()
+            .code(2)
+            .stdout("")
+            .stderr(predicate::str::starts_with("error: --via netns takes root"));
+        return;
+    }
+    let report = report(&mut command, 3);
+    assert_eq!(report["targets"][0]["verdict"], "probe_unavailable");
+    assert_eq!(report["targets"][0]["cause"], "vantage_unavailable");
+    let summary = report["targets"][0]["summary"].as_str().unwrap();
+    assert!(summary.contains("on the engine's own host only"), "{summary}");
+    assert!(engine.requests().iter().all(|request| request.starts_with("GET ")), "{:?}", engine.requests());
+}
+
+#[test]
+fn a_preflight_dials_by_a_container_only() {
+    probe().args(["preflight", "--via", "netns", "--port", "8080"]).assert().code(2);
+}
+
 #[test]
 fn a_rehearsal_changes_nothing() {
     let ipam = json!([{ "Subnet": "203.0.113.0/24", "Gateway": "203.0.113.1" }]);

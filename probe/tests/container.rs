@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use probe::{
     ContainerSpec, Engine, EngineError, EngineInfo, EngineTrouble, ImageFacts, Interrupt, LabelledContainer,
-    NetworkFacts, Order, Protocol, Route, Spoken, Trouble, run, sweep,
+    NetworkFacts, Order, Protocol, Residents, Route, Spoken, Trouble, run, sweep,
 };
 
 /// An engine whose answers a test chooses, and that remembers what was asked of it.
@@ -43,6 +43,9 @@ impl Engine for Scripted {
     }
     async fn network(&self, _: &str) -> Result<Option<NetworkFacts>, EngineError> {
         Ok(None)
+    }
+    async fn residents(&self, _: &str) -> Result<Residents, EngineError> {
+        Ok(Residents::default())
     }
     async fn image(&self, _: &str) -> Result<Option<ImageFacts>, EngineError> {
         Ok(None)

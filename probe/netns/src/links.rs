@@ -5,9 +5,9 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::address::AddressHeaderFlags;
-use rtnetlink::packet_route::link::LinkMessage;
+use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkMessage};
 use rtnetlink::packet_route::route::{RouteMessage, RouteScope};
-use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use crate::namespace::{Error, Namespace};
 
@@ -34,8 +34,9 @@ pub(crate) async fn index(handle: &Handle, name: &str) -> Result<u32, Error> {
     Ok(link(handle, name).await?.header.index)
 }
 
-/// A veth pair whose inner end goes into another namespace; the outer one stays, is a port of the bridge if there is one,
-/// and is up.
+/// A veth pair whose inner end is in another namespace; the outer one is a port of the bridge if there is one, and is up.
+///
+/// It is made in one step: nothing is left here of a process that ends in between.
 pub(crate) async fn veth(
     outer: &str,
     inner: &str,
@@ -47,27 +48,24 @@ pub(crate) async fn veth(
         Some(bridge) => Some(index(&handle, bridge).await?),
         None => None,
     };
-    handle
-        .link()
-        .add(LinkVeth::new(outer, inner).up().build())
-        .execute()
-        .await
-        .map_err(netlink("make a veth pair"))?;
-    let inner = index(&handle, inner).await?;
-    let outer = index(&handle, outer).await?;
-    handle
-        .link()
-        .set(LinkUnspec::new_with_index(inner).setns_by_fd(namespace.as_fd().as_raw_fd()).build())
-        .execute()
-        .await
-        .map_err(netlink("move a veth end into its namespace"))?;
-    let Some(bridge) = bridge else { return up(&handle, outer).await };
-    handle
-        .link()
-        .set(LinkUnspec::new_with_index(outer).controller(bridge).up().build())
-        .execute()
-        .await
-        .map_err(netlink("join a veth end to the bridge"))
+    let inner = LinkUnspec::new_with_name(inner);
+    let pair = pair(LinkVeth::new(outer, ""), inner, namespace, bridge);
+    handle.link().add(pair).execute().await.map_err(netlink("make a veth pair"))
+}
+
+/// The request for that, with what else is wanted of the two ends.
+pub(crate) fn pair(
+    outer: LinkMessageBuilder<LinkVeth>,
+    inner: LinkMessageBuilder<LinkUnspec>,
+    namespace: impl AsFd,
+    bridge: Option<u32>,
+) -> LinkMessage {
+    let inner = inner.setns_by_fd(namespace.as_fd().as_raw_fd()).build();
+    let outer = outer.set_info_data(InfoData::Veth(InfoVeth::Peer(inner))).up();
+    match bridge {
+        Some(bridge) => outer.controller(bridge).build(),
+        None => outer.build(),
+    }
 }
 
 pub(crate) async fn up(handle: &Handle, index: u32) -> Result<(), Error> {

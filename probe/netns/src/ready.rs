@@ -3,9 +3,13 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, State};
+use rtnetlink::{Handle, MulticastGroup};
+use tokio::task::JoinHandle;
 
-use crate::links::{connect, link};
+use crate::links::{connect, link, netlink};
 use crate::namespace::Error;
 
 /// How long an interface may take until it carries; measured: 20 ms, 1 s where links change all the time.
@@ -26,6 +30,47 @@ pub(crate) async fn wait_until_up(names: &[&str]) -> Result<(), Error> {
     Ok(())
 }
 
+/// The kernel's messages about links, from now on.
+pub(crate) struct News {
+    messages: BoxStream<'static, ()>,
+    reader: JoinHandle<()>,
+}
+
+impl News {
+    /// Of this thread's network namespace.
+    pub(crate) fn listen() -> Result<Self, Error> {
+        let (connection, _, messages) = rtnetlink::new_multicast_connection(&[MulticastGroup::Link])
+            .map_err(|source| Error::Kernel { step: "listen for news of links", source })?;
+        Ok(Self { messages: messages.map(drop).boxed(), reader: tokio::spawn(connection) })
+    }
+
+    /// Like [`wait_until_up`], looking again when there is something new. `handle` is of the same namespace.
+    pub(crate) async fn wait_until_up(&mut self, handle: &Handle, links: &[u32]) -> Result<(), Error> {
+        for index in links {
+            let up = async {
+                loop {
+                    let found = handle.link().get().match_index(*index).execute().try_next().await;
+                    match found.map_err(netlink("see an interface"))? {
+                        Some(link) if is_up(&link) => return Ok(()),
+                        _ => {}
+                    }
+                    if self.messages.next().await.is_none() {
+                        return Err(not_up(&index.to_string()));
+                    }
+                }
+            };
+            tokio::time::timeout(DEADLINE, up).await.map_err(|_| not_up(&index.to_string()))??;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for News {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
 /// Waits for addresses of IPv6, which the kernel puts to work a little after it has taken them, also without looking for
 /// duplicates: until it has a route to one and listens to the group in which it is asked for, a neighbour asks in vain and
 /// asks again only after a second. (`addrconf_dad_begin` in Linux's `net/ipv6/addrconf.c`.)
@@ -43,10 +88,11 @@ pub(crate) async fn wait_until_heard(addresses: impl IntoIterator<Item = IpAddr>
 }
 
 fn late(start: Instant, name: &str) -> Result<(), Error> {
-    if start.elapsed() > DEADLINE {
-        return Err(Error::NotUp { name: name.to_owned(), milliseconds: DEADLINE.as_millis() });
-    }
-    Ok(())
+    if start.elapsed() > DEADLINE { Err(not_up(name)) } else { Ok(()) }
+}
+
+fn not_up(name: &str) -> Error {
+    Error::NotUp { name: name.to_owned(), milliseconds: DEADLINE.as_millis() }
 }
 
 fn is_up(link: &LinkMessage) -> bool {

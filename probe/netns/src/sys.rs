@@ -120,6 +120,28 @@ pub fn bring_loopback_up() -> io::Result<()> {
     Errno::result(result).map(drop).map_err(io::Error::from)
 }
 
+/// A packet socket for ARP on one interface, with whole Ethernet frames, that never blocks.
+///
+/// # Errors
+/// What the kernel says; the caller needs CAP_NET_RAW.
+pub fn arp_socket(interface: u32) -> io::Result<OwnedFd> {
+    let protocol = (libc::ETH_P_ARP as u16).to_be();
+    let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: takes three integers, returns a descriptor or -1.
+    let raw = Errno::result(unsafe { libc::socket(libc::AF_PACKET, kind, i32::from(protocol)) })?;
+    // SAFETY: the kernel has just made the descriptor; nobody else owns it.
+    let socket = unsafe { OwnedFd::from_raw_fd(raw) };
+    // SAFETY: an all-zero `sockaddr_ll` is a valid value of that plain structure.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as libc::c_ushort;
+    address.sll_protocol = protocol;
+    address.sll_ifindex = interface as libc::c_int;
+    let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: the address is a live `sockaddr_ll` of that length, and the kernel keeps no pointer to it.
+    let result = unsafe { libc::bind(raw, (&raw const address).cast(), length) };
+    Errno::result(result).map(|_| socket).map_err(io::Error::from)
+}
+
 /// Makes `mknod(2)` of a block device fail with EPERM in this process and all its children.
 ///
 /// Capabilities cannot tell a block device from the character devices and FIFOs that container engines make.

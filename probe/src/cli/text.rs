@@ -6,6 +6,7 @@ use crate::preflight::Decision;
 use crate::report::{Report, TargetReport};
 use crate::route::Route;
 use crate::sanitize::sanitize;
+use crate::vantage::Vantage;
 use crate::verdict::Verdict;
 
 /// The report as lines: where it looked, one line for each target, which rule decided, then what to do. `walks` are the
@@ -98,6 +99,10 @@ fn header(text: &mut String, report: &Report) {
             Route::HostGateway => "the engine's host-gateway".to_owned(),
         };
         let _ = writeln!(text, "route     {} -> {way}", sanitize(&report.alias));
+    }
+    if let Vantage::Netns { address, interface, .. } = &evidence.vantage {
+        let from = format!("{address}, a network namespace on {}", sanitize(interface));
+        let _ = writeln!(text, "vantage   {from}: the name is not resolved");
     }
     if let Some(firewall) = &report.firewall {
         let tool = match firewall.tool {

@@ -22,7 +22,8 @@ use super::endpoint::{Discovery, address_of};
 use super::error::{EngineError, EngineTrouble};
 use super::ping::Address;
 use super::{
-    ContainerSpec, Engine, EngineInfo, ImageFacts, IpamEntry, LabelledContainer, NetworkFacts, Spoken,
+    ContainerSpec, Engine, EngineInfo, ImageFacts, IpamEntry, LabelledContainer, NetworkFacts, Residents,
+    Spoken,
 };
 use crate::deadline::Deadline;
 use crate::sanitize::sanitize;
@@ -126,6 +127,11 @@ impl Engine for DockerEngine {
         let call = format!("inspect the network '{}'", sanitize(name));
         let answer = self.docker.inspect_network(name, None::<InspectNetworkOptions>);
         Ok(absent(self.bounded(&call, READ, answer).await)?.map(|network| network_facts(name, network)))
+    }
+
+    async fn residents(&self, network: &str) -> Result<Residents, EngineError> {
+        let answer = self.docker.inspect_network(network, None::<InspectNetworkOptions>);
+        self.bounded("ask who is on the network", READ, answer).await.map(residents)
     }
 
     async fn image(&self, id: &str) -> Result<Option<ImageFacts>, EngineError> {
@@ -315,6 +321,20 @@ fn network_facts(name: &str, network: NetworkInspect) -> NetworkFacts {
         options: network.options.unwrap_or_default().into_iter().collect(),
         internal: network.internal.unwrap_or(false),
     }
+}
+
+fn residents(network: NetworkInspect) -> Residents {
+    let containers = network.containers.unwrap_or_default();
+    let pools = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+    let of_containers = containers.into_values().filter_map(|endpoint| endpoint.ipv4_address);
+    let reserved =
+        pools.iter().flat_map(|pool| pool.auxiliary_addresses.iter().flatten()).map(|it| it.1.clone());
+    // Those of containers come with their prefix.
+    let address = |text: String| text.split('/').next()?.parse().ok();
+    let taken = of_containers.chain(reserved).filter_map(address).collect();
+    let is_v4 = |range: &String| range.contains('.');
+    let range = pools.into_iter().filter_map(|pool| pool.ip_range).find(|range| is_v4(range));
+    Residents { taken, range }
 }
 
 /// "There is none" is an answer, not an error.

@@ -5,7 +5,9 @@ use std::sync::{Mutex, PoisonError};
 
 use super::docker::create_body;
 use super::error::EngineError;
-use super::{ContainerSpec, Engine, EngineInfo, ImageFacts, LabelledContainer, NetworkFacts, Spoken};
+use super::{
+    ContainerSpec, Engine, EngineInfo, ImageFacts, LabelledContainer, NetworkFacts, Residents, Spoken,
+};
 use crate::image;
 
 /// Passes questions on to `engine` and keeps every call as one line, in order.
@@ -50,6 +52,11 @@ impl<E: Engine> Engine for DryRun<E> {
     async fn network(&self, name: &str) -> Result<Option<NetworkFacts>, EngineError> {
         self.note(format!("asked GET /networks/{name}"));
         self.engine.network(name).await
+    }
+
+    async fn residents(&self, network: &str) -> Result<Residents, EngineError> {
+        self.note(format!("asked GET /networks/{network}"));
+        self.engine.residents(network).await
     }
 
     async fn image(&self, id: &str) -> Result<Option<ImageFacts>, EngineError> {

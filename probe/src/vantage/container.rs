@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::protocol::{DialerOutput, LAST_LINE, ProtocolError};
+use super::{Dialled, Vantage, arguments};
 use crate::engine::{ContainerSpec, Engine, EngineError, EngineInfo, EngineTrouble, Spoken};
 use crate::evidence::Trouble;
 use crate::image::{self, OWNER, OWNER_LABEL};
@@ -53,19 +54,9 @@ impl Order {
     /// The container that does it. Limits are set only where the engine can: it refuses them elsewhere.
     #[must_use]
     pub fn container(&self, info: &EngineInfo) -> ContainerSpec {
-        let mut arguments = vec![self.alias.clone()];
-        arguments.push(RESOLVE_TIMEOUT.as_millis().to_string());
-        arguments.push(self.timeout.as_millis().to_string());
         // The container has to start and to go within the same time.
-        arguments.push(self.deadline.saturating_sub(START).as_millis().to_string());
-        arguments.extend(self.ports.iter().map(|(port, protocol)| {
-            let mut argument = format!("{port}:{}", protocol.word());
-            if let Some(hello) = self.hellos.get(port) {
-                argument.push(':');
-                argument.extend(hello.iter().map(|byte| format!("{byte:02x}")));
-            }
-            argument
-        }));
+        let total = self.deadline.saturating_sub(START);
+        let arguments = arguments(&self.alias, self.timeout, total, &self.ports, &self.hellos);
         let expires = now() + (self.deadline + GRACE).as_secs();
         ContainerSpec {
             name: format!("openshell-probe-{}", self.run),
@@ -94,6 +85,13 @@ pub struct Run<T> {
     /// Why the container could not be removed. The engine removes it by itself when it ends, and the next check sweeps
     /// it when it is past its expiry.
     pub left: Option<EngineError>,
+}
+
+impl<T> From<Run<T>> for Dialled<T> {
+    fn from(run: Run<T>) -> Self {
+        let left = run.left.map(|error| error.to_string());
+        Self { output: run.output, after: run.after, left, from: Vantage::Container }
+    }
 }
 
 /// Runs the container and removes it, whatever happens between. `after` is called as soon as the dialer has spoken, while

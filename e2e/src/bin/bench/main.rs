@@ -5,6 +5,9 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark's result is what it prints")]
 
 mod by_hand;
+mod dialling;
+mod explaining;
+mod fuzzing;
 mod tracing;
 
 use std::path::PathBuf;
@@ -24,6 +27,9 @@ struct Arguments {
     /// How often each is measured.
     #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u32).range(3..))]
     rounds: u32,
+    /// Measure this part only.
+    #[arg(long, value_name = "PART", value_parser = ["hosts", "checks", "dials", "explain", "fuzz", "matrix"])]
+    only: Option<String>,
     /// Write the results there as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -39,8 +45,10 @@ struct Figure {
     /// In the unit that `unit` names; a ratio has none.
     value: f64,
     unit: &'static str,
-    /// What the value may be at most.
+    /// What the value may be at most, or at least.
     limit: f64,
+    /// Whether the limit is what it may be at least.
+    at_least: bool,
     within: bool,
     /// The medians that it is made of, in words.
     from: String,
@@ -49,31 +57,50 @@ struct Figure {
 impl Figure {
     fn new(name: &'static str, value: f64, unit: &'static str, limit: f64, from: String) -> Self {
         let value = (value * 1000.0).round() / 1000.0;
-        Self { name, value, unit, limit, within: value <= limit, from }
+        Self { name, value, unit, limit, at_least: false, within: value <= limit, from }
+    }
+
+    fn at_least(name: &'static str, value: f64, unit: &'static str, limit: f64, from: String) -> Self {
+        Self { at_least: true, within: value >= limit, ..Self::new(name, value, unit, limit, from) }
     }
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
-    let mut figures = vec![
-        boot(arguments.rounds).await?,
-        both_ports(arguments.rounds).await?,
-        dropped_port(arguments.rounds).await?,
-        onboarding(arguments.rounds).await?,
-        tracing::tracing(arguments.rounds).await?,
-        idle_memory().await?,
-    ];
+    let rounds = arguments.rounds;
+    let wanted = |part: &str| arguments.only.as_deref().is_none_or(|only| only == part);
+    let mut figures = Vec::new();
+    if wanted("hosts") {
+        figures.push(boot(rounds).await?);
+        figures.push(idle_memory().await?);
+    }
+    if wanted("checks") {
+        figures.push(both_ports(rounds).await?);
+        figures.push(dropped_port(rounds).await?);
+        figures.push(onboarding(rounds).await?);
+    }
+    if wanted("dials") {
+        figures.push(tracing::tracing(rounds).await?);
+        figures.extend(dialling::dialling(rounds).await?);
+    }
+    if wanted("explain") {
+        figures.extend(explaining::explaining(rounds).await?);
+    }
+    if wanted("fuzz") {
+        figures.push(fuzzing::fuzzing().await?);
+    }
     if let Some(seconds) = arguments.matrix {
         let from = "20 cases, cargo nextest on this machine's cores".to_owned();
         figures.push(Figure::new("core matrix", seconds, "s", 150.0, from));
     }
-    println!("{:46} {:>9} {:>9}  from", "figure", "value", "at most");
+    println!("{:54} {:>11} {:>13}  from", "figure", "value", "limit");
     for figure in &figures {
         let mark = if figure.within { "" } else { "  <-- over" };
         let value = format!("{:.2} {}", figure.value, figure.unit);
-        let limit = format!("{:.2} {}", figure.limit, figure.unit);
-        println!("{:46} {:>9} {:>9}  {}{mark}", figure.name, value.trim(), limit.trim(), figure.from);
+        let relation = if figure.at_least { '≥' } else { '≤' };
+        let limit = format!("{relation} {:.2} {}", figure.limit, figure.unit);
+        println!("{:54} {:>11} {:>13}  {}{mark}", figure.name, value.trim(), limit.trim(), figure.from);
     }
     if let Some(file) = &arguments.json {
         let text = serde_json::to_string_pretty(&figures)? + "\n";

@@ -12,7 +12,7 @@ use crate::identity::IdentityEvidence;
 use crate::listeners::Listener;
 use crate::standpoint::Standpoint;
 use crate::target::Target;
-use crate::vantage::{Neighbour, Resolution};
+use crate::vantage::{Neighbour, Resolution, Vantage};
 
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 18, 0, 1);
 
@@ -76,6 +76,7 @@ fn port(target: Target, sandbox: Option<Dial>, listens_on: Option<&str>) -> Port
 
 fn evidence(ports: Vec<PortEvidence>) -> Evidence {
     Evidence {
+        vantage: Vantage::Container,
         endpoint: Some(Endpoint {
             url: "unix:///var/run/docker.sock".to_owned(),
             chosen_by: ChosenBy::LocalSocket,
