@@ -31,6 +31,7 @@ use serde::{Deserialize, Serialize};
 use crate::check::{self, Checked, Request};
 use crate::evidence::{Evidence, PortEvidence};
 use crate::interrupt::Interrupt;
+use crate::vantage::Via;
 use crate::verdict::{Cause, decide};
 
 use capture::Capture;
@@ -202,7 +203,11 @@ pub async fn explain(request: &Request, interrupt: &Interrupt, program: Option<&
     let checked = check::check(request, interrupt).await;
     let capture = if root { Some(Capture::take().await) } else { None };
     let files = setting::Files::read();
-    let counting = if request.mark { Counting::Asked } else { Counting::LeftOut };
+    let counting = match request.via {
+        _ if !request.mark => Counting::LeftOut,
+        Via::Netns => Counting::NoContainer,
+        Via::Container => Counting::Asked,
+    };
     let mut warnings = Vec::new();
     let mut judge = Judge::new(&checked.evidence, before.as_ref(), capture.as_ref(), &files, counting);
     let ports = judge.to_mark();

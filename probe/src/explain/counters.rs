@@ -32,6 +32,8 @@ pub(super) enum Said {
 pub(super) enum Silence {
     /// They were not to be asked.
     LeftOut,
+    /// What is counted is sent by a container, and there was to be none.
+    NoContainer,
     /// Nothing was dialled, or the rules could not be read before.
     NotCounted,
     /// firewalld's rules have none.
@@ -55,6 +57,7 @@ impl Silence {
     pub(super) fn words(self) -> &'static str {
         match self {
             Self::LeftOut => "--no-packets",
+            Self::NoContainer => "--via netns, and they take a container",
             Self::NotCounted => "no packets were counted",
             Self::Firewalld => "firewalld",
             Self::None => "a rule on the way has none",

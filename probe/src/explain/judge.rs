@@ -40,6 +40,8 @@ pub(super) enum Counting {
     NotAsked,
     /// They were to be left out.
     LeftOut,
+    /// They take a container, and there was to be none.
+    NoContainer,
     /// They are.
     Asked,
 }
@@ -208,6 +210,7 @@ impl<'a> Judge<'a> {
         let silent = match (self.counting, self.before, &port.sandbox) {
             (Counting::NotAsked, ..) => None,
             (Counting::LeftOut, ..) => Some(Silence::LeftOut),
+            (Counting::NoContainer, ..) => Some(Silence::NoContainer),
             (Counting::Asked, Some(before), Some(dial)) if self.same => {
                 let counted = capture.rules.counted_since(&before.rules);
                 to.walk = walked(walk, |place| counted.get(place).copied().flatten().map(|it| it.packets));

@@ -90,6 +90,10 @@ fn openers(
             at(&wanted.input, wanted.destination.ip(), 32),
         ],
         way_back: outside.link.clone(),
+        uplink: Some(outside.link.clone()),
+        // Whom the host passes something on to is another port's business.
+        forwards: false,
+        route_localnet: false,
         bridge: false,
         bridge_nf_call: false,
     };
