@@ -1,5 +1,6 @@
 //! Dials and greetings on loopback.
 
+use crate::mark::mark_all;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
