@@ -5,6 +5,7 @@
 //! leave behind.
 
 pub mod agreement;
+pub mod browser;
 pub mod firewall;
 pub mod fuzz;
 pub mod given;
