@@ -103,13 +103,12 @@ fn look(driver: &Path, page: &Path, pictures: &Path) -> Result<()> {
     // What is wrong is open, and everything else opens by a click.
     ensure!(number(shown)? == 6 && number(rows)? == 6);
     ensure!(number("return document.querySelectorAll('details.case[open]').length")? == 1);
-    let brev = "a[href='#case-2']";
-    ensure!(
-        browser.run(&format!("return document.querySelector(\"{brev}\").textContent"))?
-            == "firewall/ufw-brev"
+    let find = "return [...document.querySelectorAll('tr a')].find((it) => it.textContent === 'firewall/ufw-brev').hash";
+    let brev = browser.run(find)?.as_str().context("the link of firewall/ufw-brev")?.to_owned();
+    browser.click(&format!("a[href='{brev}']"))?;
+    let stopped = format!(
+        "return [...document.querySelectorAll('{brev}[open] .way .stopped .name')].map((it) => it.textContent).join()"
     );
-    browser.click(brev)?;
-    let stopped = "return [...document.querySelectorAll('#case-2[open] .way .stopped .name')].map((it) => it.textContent).join()");
     ensure!(browser.run(&stopped)? == "INPUT,INPUT", "the packet of each port is stopped at the same place");
     picture("desktop-light")?;
     browser.colours("dark")?;
