@@ -164,14 +164,15 @@ impl Recorder {
         let network = stage.vm.map_or(stage.network.as_ref(), |vm| Some(vm.lan()));
         self.files.push(("trace.txt".to_owned(), traces(stage.host, network, ports).into_bytes()));
         for (ending, tap) in std::mem::take(&mut self.taps) {
-            self.files.push(match tap {
+            let file = match tap {
                 Ok(mut tap) => {
                     tap.fetch();
                     self.step(format!("heard until now: {}", tap.words()), Instant::now(), true);
                     (format!("packets{ending}.pcap"), tap.file())
                 }
                 Err(error) => (format!("packets{ending}.txt"), format!("not heard: {error}\n").into_bytes()),
-            });
+            };
+            self.files.push(file);
         }
         if let Ok(engine) = stage.machine.engine() {
             self.files.push(("engine.log".to_owned(), engine.log().into_bytes()));

@@ -28,7 +28,7 @@ pub(super) fn case(page: &mut String, index: usize, scenario: &ScenarioResult) {
     let sources = scenario.source.join(", ");
     let _ = write!(
         page,
-        "</summary>\n<p class=\"title\">{}</p>\n<p class=\"quiet\">{}; {} by {}, {}; {}; {}</p>\n",
+        "</summary>\n<p class=\"title\">{}</p>\n<p class=\"quiet\">{}<br>class {}, route {}, firewall {}, lifecycle {}; from {}</p>\n",
         text(&scenario.title),
         text(&scenario.path.to_string_lossy()),
         text(&scenario.cause),
@@ -141,7 +141,7 @@ fn evidence(page: &mut String, report: &Report, port: &PortEvidence) {
         fact(page, "engine", &format!("Docker {}", engine.version));
     }
     if let Some(firewall) = &report.firewall {
-        fact(page, "firewall", &format!("{}, known from {}", word(&firewall.tool), firewall.known_from));
+        fact(page, "firewall", &format!("{}: {}", word(&firewall.tool), firewall.known_from));
     }
 }
 
