@@ -46,7 +46,7 @@ pub(super) fn table(page: &mut String, results: &Results) {
     }
     page.push_str(
         "<th scope=\"col\" role=\"columnheader\">Others</th><th scope=\"col\" role=\"columnheader\">Firewall</th>\
-         <th scope=\"col\" role=\"columnheader\">Time</th></tr></thead>\n<tbody role=\"rowgroup\">\n",
+         <th scope=\"col\" role=\"columnheader\" class=\"number\">Time</th></tr></thead>\n<tbody role=\"rowgroup\">\n",
     );
     for (index, scenario) in results.scenarios.iter().enumerate() {
         row(page, index, scenario);
