@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::busybox;
 use super::observation::{Command, Dial, ECONNREFUSED, EHOSTUNREACH, ImageCache, Outcome, Run, Seen};
 use super::route::ALIAS;
-use super::{Observation, Probe, Score, Truth};
+use super::{Observation, Probe, Truth};
 
 const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 18, 0, 1));
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
