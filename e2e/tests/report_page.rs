@@ -116,7 +116,7 @@ fn look(driver: &Path, page: &Path, pictures: &Path) -> Result<()> {
     browser.colours("light")?;
 
     // Search, choose, clear.
-    browser.type_into("#search", "ufw allow 11435")?;
+    browser.type_into("#search", "Brev machine DENIES")?;
     ensure!(number(shown)? == 1 && number(rows)? == 1, "one scenario has these words");
     browser.click("#filters button")?;
     let all = "return [...document.querySelectorAll('details.case')].length";
@@ -133,6 +133,11 @@ fn look(driver: &Path, page: &Path, pictures: &Path) -> Result<()> {
     browser.open(page)?;
     browser.size(360, 740)?;
     browser.run("document.querySelectorAll('details').forEach((it) => { it.open = true })")?;
+    let narrow = "return Math.min(...[...document.querySelectorAll('p, caption, h3, dd, .fact')].map((it) => it.getBoundingClientRect().width))";
+    ensure!(
+        number(&format!("return Math.round(({}) - 40)", &narrow["return ".len()..]))? > 0,
+        "a text of one letter a line"
+    );
     for scheme in ["light", "dark"] {
         browser.colours(scheme)?;
         let wide = browser.run("return [...document.querySelectorAll('body *')].filter((it) => it.getBoundingClientRect().right > innerWidth + 1 && !it.closest('thead')).map((it) => it.outerHTML.slice(0, 200))")?;

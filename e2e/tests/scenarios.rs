@@ -115,7 +115,7 @@ fn judge(file: &ScenarioFile, recorded: &Recorded) -> Result<bool> {
     let folder = keep(&results_folder(), file, recorded, &rows);
     let kept =
         folder.map_or_else(|error| format!("not kept: {error}"), |folder| folder.display().to_string());
-    bail!("{}: {}\nresults: {kept}", file.name(), wrong.join("; "))
+    bail!("{}: {}; results: {kept}", file.name(), wrong.join("; "))
 }
 
 /// `scripts/test` and the workflow name one that outlives the run.
@@ -164,7 +164,7 @@ fn a_failure_names_the_cause_and_the_folder() -> Result<()> {
     let result = Ok(Outcome::default());
     let recorded = Recorded { result, steps: Vec::new(), checks: Vec::new(), files: Vec::new() };
     let said = judge(&file, &recorded).err().context("a failure")?.to_string();
-    let (cause, folder) = said.split_once("\nresults: ").context("a folder")?;
+    let (cause, folder) = said.split_once("; results: ").context("a folder")?;
     ensure!(cause.starts_with("open/both-ports: 8080 gateway: there is no answer"), "{cause}");
     let kept = std::fs::read_to_string(Path::new(folder).join("summary.txt"))?;
     std::fs::remove_dir_all(folder)?;
