@@ -118,9 +118,10 @@ export OPENSHELL_HARNESS_CACHE=$cache
 # What root's programs are given of the caller's environment. Nothing of cargo's: root builds nothing.
 passed_on=(
   OPENSHELL_HARNESS_CACHE OPENSHELL_HARNESS_MIRROR
-  CI NO_COLOR COLORTERM TERM RUST_BACKTRACE
+  CI NO_COLOR COLORTERM TERM RUST_BACKTRACE CHROMEWEBDRIVER
   http_proxy https_proxy no_proxy
   OPENSHELL_PROBE_BIN OPENSHELL_ACCEPT_ANY_BUILD OPENSHELL_GATEWAY_BIN OPENSHELL_GATEWAY_DEFINITION OPENSHELL_IMAGE
+  OPENSHELL_RESULTS OPENSHELL_SCREENSHOTS
 )
 
 # Runs a command as root: directly, or by sudo when the caller is an ordinary user.
@@ -179,6 +180,14 @@ reasons=()
 missing() {
   packages+=("$1")
   reasons+=("    $1: $2")
+}
+
+# For the tests that open a page in a browser. It is large, so only the long profile asks for it, and another system does without.
+want_browser() {
+  command -v chromedriver >/dev/null || [[ -x ${CHROMEWEBDRIVER:-}/chromedriver ]] || ! on_debian || {
+    missing chromium "opens the page of a run"
+    missing chromium-driver "drives it"
+  }
 }
 
 # What building takes, and what hosts take.

@@ -6,6 +6,7 @@
 //! place of our own, [`remains`] sees what hosts leave behind.
 
 pub mod agreement;
+pub mod browser;
 pub mod firewall;
 pub mod fuzz;
 pub mod given;

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use e2e::agreement::{SILENT, Watcher, blamed, differences, rows, table};
 use e2e::programs;
 use harness::Noise;
-use harness::scenario::{Corpus, Outcome, Runner, ScenarioFile, User, compare};
+use harness::results::keep;
+use harness::scenario::{Corpus, Keep, Outcome, Recorded, Runner, ScenarioFile, Tally, User};
 use rstest::rstest;
 
 /// The skips that the profile `ci` allows, a file's name and a reason a line.
@@ -22,9 +23,8 @@ async fn scenario(#[files("scenarios/**/*.toml")] path: PathBuf) -> Result<()> {
     }
     // Where a firewall is to blame, on the same host: the rules, the twin, the kernel and a socket name one rule.
     let watcher = Watcher::new(&file.scenario);
-    let outcome = runner()?.run_observed(&file, &watcher).await?;
-    judge(&file, &outcome)?;
-    if outcome.skipped.is_none() {
+    let recorded = runner()?.run_recorded(&file, Some(&watcher), Keep::Wrong).await;
+    if judge(&file, &recorded)? {
         let (name, seen) = (file.name(), watcher.into_seen());
         let differences = differences(&name, &file.scenario, &seen);
         ensure!(differences.is_empty(), "{name}: {differences:#?}");
@@ -86,24 +86,44 @@ async fn too_little_noise_is_no_outcome() -> Result<()> {
 /// Runs a file of the corpus, and fails where something is not as the file says.
 async fn as_expected(runner: &Runner, path: &Path) -> Result<()> {
     let file = ScenarioFile::read(&here(path))?;
-    judge(&file, &runner.run(&file).await?)
+    judge(&file, &runner.run_recorded(&file, None, Keep::Wrong).await)?;
+    Ok(())
 }
 
+/// Whether it was run, where all is as the file says. Otherwise everything about it is kept, and the error, which is what JUnit
+/// has of a test, names the cause and the folder.
 #[expect(clippy::print_stdout, reason = "the log of a test says what was skipped and measured")]
-fn judge(file: &ScenarioFile, outcome: &Outcome) -> Result<()> {
-    if let Some(reason) = &outcome.skipped {
-        println!("skipped: {}: {reason}", file.name());
-        let allowed = ALLOWED_SKIPS.lines().any(|line| line.split_whitespace().next() == Some(&file.name()));
-        ensure!(allowed, "{} is skipped ({reason}) and not in allowed-skips.txt", file.name());
-        return Ok(());
+fn judge(file: &ScenarioFile, recorded: &Recorded) -> Result<bool> {
+    if let Ok(outcome) = &recorded.result {
+        if let Some(reason) = &outcome.skipped {
+            println!("skipped: {}: {reason}", file.name());
+            let allowed =
+                ALLOWED_SKIPS.lines().any(|line| line.split_whitespace().next() == Some(&file.name()));
+            ensure!(allowed, "{} is skipped ({reason}) and not in allowed-skips.txt", file.name());
+            return Ok(false);
+        }
+        if let Some(noise) = outcome.noise {
+            println!("{}: {} packets/s of noise: {noise:?}", file.name(), noise.packets_per_second);
+        }
     }
-    if let Some(noise) = outcome.noise {
-        println!("{}: {} packets/s of noise: {noise:?}", file.name(), noise.packets_per_second);
+    let mut tally = Tally::default();
+    let rows = tally.add(file, recorded.result.as_ref());
+    if tally.wrong == 0 {
+        return Ok(true);
     }
-    let rows = compare(&file.scenario, outcome);
-    let wrong: Vec<_> = rows.iter().filter(|row| !row.mismatches.is_empty()).collect();
-    ensure!(wrong.is_empty(), "{}: {wrong:#?}", file.name());
-    Ok(())
+    let wrong =
+        rows.iter().flat_map(|row| row.mismatches.iter().map(move |it| format!("{}: {it}", row.target)));
+    let wrong: Vec<String> = wrong.collect();
+    let folder = keep(&results_folder(), file, recorded, &rows);
+    let kept =
+        folder.map_or_else(|error| format!("not kept: {error}"), |folder| folder.display().to_string());
+    bail!("{}: {}; results: {kept}", file.name(), wrong.join("; "))
+}
+
+/// `scripts/test` and the workflow name one that outlives the run.
+fn results_folder() -> PathBuf {
+    let temporary = || std::env::temp_dir().join("openshell-results");
+    std::env::var_os("OPENSHELL_RESULTS").map_or_else(temporary, PathBuf::from)
 }
 
 /// A file of the checkout that this runs in.
@@ -133,6 +153,21 @@ fn noisy(runner: Runner) -> Runner {
 /// A file of the corpus, as `openshell-harness scenarios` names it.
 fn named(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(name).with_extension("toml")
+}
+
+/// What a failing scenario says, without a host: JUnit has it as the failure's message.
+#[test]
+fn a_failure_names_the_cause_and_the_folder() -> Result<()> {
+    let file = ScenarioFile::read(&here(&named("open/both-ports")))?;
+    let result = Ok(Outcome::default());
+    let recorded = Recorded { result, steps: Vec::new(), checks: Vec::new(), files: Vec::new() };
+    let said = judge(&file, &recorded).err().context("a failure")?.to_string();
+    let (cause, folder) = said.split_once("; results: ").context("a folder")?;
+    ensure!(cause.starts_with("open/both-ports: 8080 gateway: there is no answer"), "{cause}");
+    let kept = std::fs::read_to_string(Path::new(folder).join("summary.txt"))?;
+    std::fs::remove_dir_all(folder)?;
+    ensure!(kept.contains("WRONG     there is no answer"), "{kept}");
+    Ok(())
 }
 
 fn corpus() -> Result<Corpus> {

@@ -70,7 +70,7 @@ async fn what_they_say_of(
 
     let seen = Recorder::on(&lab.host).take(8080).await?;
     let answers = Probe::ALL.map(|probe| (probe, probe.ask(&seen)));
-    let found = answers.map(|(_, answer)| Score::of(answer, truth));
+    let found = answers.map(|(_, answer)| answer.score(truth));
     assert_eq!(found, scores, "{answers:#?}\n{seen:#?}");
     Ok(())
 }

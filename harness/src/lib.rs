@@ -35,13 +35,16 @@
 //! ```
 
 mod background;
+pub mod conform;
 pub mod engine;
 pub mod host;
 pub mod image;
 pub mod machine;
 pub mod noise;
+mod packets;
 pub mod posture;
 pub mod privilege;
+pub mod results;
 pub mod scenario;
 pub mod service;
 pub mod trace;

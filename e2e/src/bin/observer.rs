@@ -2,7 +2,7 @@
 //! JSON. As `observer listen PORT` it is a service that accepts and says nothing.
 //!
 //! It stands for upstream's `nc`, and says more than that does: `e2e::upstream::observation::Seen`. As
-//! `observer nc -zw5 NAME PORT` it is that `nc`, and says no more than busybox's: exit code 0 or 1, and nothing on standard
+//! `observer nc -zw5 NAME PORT`, or under the name `nc`, it is that `nc`, and says no more than busybox's: exit code 0 or 1, and nothing on standard
 //! error but for a name that does not resolve. Debian's busybox has no `-z`, and the hosts reach no registry for another one.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "what it says is its whole work")]
@@ -20,7 +20,14 @@ use serde_json::{Value, json};
 const ALARM: Duration = Duration::from_secs(5);
 
 fn main() -> Result<ExitCode> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut arguments: Vec<String> = std::env::args().collect();
+    // In an image as `/bin/nc` it is nothing else.
+    let is_nc = arguments.first().is_some_and(|name| name == "nc" || name.ends_with("/nc"));
+    if is_nc {
+        "nc".clone_into(&mut arguments[0]);
+    } else if !arguments.is_empty() {
+        arguments.remove(0);
+    }
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["listen", port] => listen(port.parse().context("the port")?),
         ["nc", "-zw5", name, port] => Ok(nc(name, port.parse().context("the port")?)),

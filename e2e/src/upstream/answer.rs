@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use harness::conform::{Effect, Score, Truth};
+
 /// Why it says so, by the words that the probes themselves have, and three that they lack.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Reason {
@@ -25,19 +27,6 @@ pub enum Reason {
     Hangs,
     /// The recorder has nothing on what this probe looks at.
     NotObserved,
-}
-
-/// What the onboarding does then.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Effect {
-    /// It goes on, and says nothing.
-    Silent,
-    /// It says that it could not tell, and goes on.
-    Warn,
-    /// It stops.
-    Fatal,
-    /// It neither goes on nor stops.
-    Stuck,
 }
 
 /// An answer and its effect.
@@ -72,6 +61,12 @@ impl Answer {
         Self { reason, effect: Effect::Fatal, accuses_firewall: false }
     }
 
+    /// What it is worth where `truth` is so.
+    #[must_use]
+    pub fn score(self, truth: Truth) -> Score {
+        Score::of(self.effect, self.accuses_firewall, truth)
+    }
+
     /// It stops with `tcp_failed`, and its message has a `ufw` command.
     pub const BLAMES: Self =
         Self { reason: Reason::TcpFailed, effect: Effect::Fatal, accuses_firewall: true };
@@ -94,13 +89,29 @@ impl fmt::Display for Reason {
     }
 }
 
-impl fmt::Display for Effect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Silent => "silent",
-            Self::Warn => "warn",
-            Self::Fatal => "fatal",
-            Self::Stuck => "stuck",
-        })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPEN: Truth = Truth { reached: true, firewall_at_fault: false };
+    const FIREWALL: Truth = Truth { reached: false, firewall_at_fault: true };
+    const OTHER: Truth = Truth { reached: false, firewall_at_fault: false };
+
+    #[test]
+    fn every_answer_has_its_worth() {
+        let silent_without = Answer { effect: Effect::Silent, ..Answer::warns() };
+        let stops = Answer::stops(Reason::ProbeTimeout);
+        let table = [
+            (Answer::OK, [Score::Right, Score::FalseHealthy, Score::FalseHealthy]),
+            (silent_without, [Score::Right, Score::FalseHealthy, Score::FalseHealthy]),
+            (Answer::BLAMES, [Score::FalseBlame, Score::Right, Score::FalseBlame]),
+            (stops, [Score::FalseAlarm, Score::NoAnswer, Score::Right]),
+            (Answer::warns(), [Score::NoAnswer; 3]),
+            (Answer::HANGS, [Score::NoAnswer; 3]),
+            (Answer::NOT_OBSERVED, [Score::NoAnswer; 3]),
+        ];
+        for (answer, worth) in table {
+            assert_eq!([OPEN, FIREWALL, OTHER].map(|truth| answer.score(truth)), worth, "{answer:?}");
+        }
     }
 }

@@ -7,13 +7,13 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::Result;
 use harness::Host;
 use harness::scenario::format::{Event, Expect};
-use harness::scenario::{Answer as Ours, Experience, Look, Moment, Observer, Outcome, ScenarioFile};
+use harness::scenario::{Answer as Ours, Look, Moment, Observer, Outcome, ScenarioFile};
 use probe::{Cause, Verdict};
 
+use super::Truth;
 use super::answer::{Answer, Reason};
 use super::observation::Observation;
 use super::record::Recorder;
-use super::score::{Score, Truth};
 use super::table::Row;
 
 /// Records at every check of one scenario.
@@ -73,9 +73,10 @@ pub fn rows(file: &ScenarioFile, outcome: &Outcome, mut seen: Vec<(usize, Observ
         if !is_judged(file, expect) {
             return None;
         }
-        let truth = truth(expect, ours);
-        let score = Score::of(as_answer(ours), truth);
-        Some(Row::of(name(file, expect), is(expect), truth, &seen, Some(score)))
+        let experience = ours.experience.as_ref().map(|(experience, _)| *experience);
+        let truth = Truth::of(expect, experience);
+        let score = as_answer(ours).score(truth);
+        Some(Row::of(name(file, expect), expect.reason(), truth, &seen, Some(score)))
     };
     seen.into_iter().filter_map(row).collect()
 }
@@ -104,23 +105,6 @@ fn is_in_a_vm(file: &ScenarioFile) -> bool {
 fn name(file: &ScenarioFile, expect: &Expect) -> String {
     let at = expect.at.as_ref().map(|at| format!(", {at}")).unwrap_or_default();
     format!("{} {}{at}", file.name(), expect.target.port)
-}
-
-/// The oracle says whether a sandbox gets through, where it was asked; the scenario says whose fault it is.
-fn truth(expect: &Expect, ours: &Ours) -> Truth {
-    let experience = ours.experience.as_ref().map(|(experience, _)| *experience).or(expect.oracle);
-    let reached = experience.map_or(expect.verdict == Verdict::Ok, |it| it == Experience::Reached);
-    Truth { reached, firewall_at_fault: !reached && expect.cause.is_some_and(Cause::is_firewall) }
-}
-
-fn is(expect: &Expect) -> String {
-    let name = |value: serde_json::Result<serde_json::Value>| {
-        value.ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
-    };
-    match expect.cause {
-        Some(cause) => name(serde_json::to_value(cause)),
-        None => name(serde_json::to_value(expect.verdict)),
-    }
 }
 
 /// Our answer by the same measure: what says that it could not tell, or that it did not look, is a warning.

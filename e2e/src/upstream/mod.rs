@@ -19,7 +19,6 @@ pub mod loopback;
 pub mod observation;
 pub mod record;
 pub mod route;
-pub mod score;
 pub mod table;
 pub mod v0;
 pub mod v1;
@@ -31,9 +30,9 @@ mod tests;
 
 use std::fmt;
 
-pub use answer::{Answer, Effect, Reason};
+pub use answer::{Answer, Reason};
+pub use harness::conform::{Effect, Score, Truth};
 pub use observation::Observation;
-pub use score::{Score, Truth};
 
 /// A probe of NemoClaw's, in the order in which they came.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]

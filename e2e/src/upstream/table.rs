@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::observation::Observation;
-use super::score::{Score, Truth};
-use super::{Answer, Probe};
+use super::{Answer, Probe, Score, Truth};
 
 /// One port of one scenario.
 #[derive(Clone, Debug)]
@@ -40,7 +39,7 @@ impl Row {
     #[must_use]
     pub fn score(&self, probe: Probe) -> Option<Score> {
         let (_, answer) = self.answers.iter().find(|(asked, _)| *asked == probe)?;
-        Some(Score::of(*answer, self.truth))
+        Some(answer.score(self.truth))
     }
 
     /// `false blame (tcp_failed)`: what it is worth, and the reason where that is no plain success.
@@ -48,7 +47,7 @@ impl Row {
         let Some((_, answer)) = self.answers.iter().find(|(asked, _)| *asked == probe) else {
             return String::new();
         };
-        let score = Score::of(*answer, self.truth);
+        let score = answer.score(self.truth);
         let word = if score.is_wrong() { format!("**{score}**") } else { score.to_string() };
         format!("{word} ({})", answer.reason)
     }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::busybox;
 use super::observation::{Command, Dial, ECONNREFUSED, EHOSTUNREACH, ImageCache, Outcome, Run, Seen};
 use super::route::ALIAS;
-use super::{Observation, Probe, Score, Truth};
+use super::{Observation, Probe, Truth};
 
 const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 18, 0, 1));
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -154,7 +154,7 @@ fn the_known_answers_of(#[case] probe: Probe) {
     let mut wrong = 0;
     for case in cases() {
         let answer = probe.ask(&case.observation());
-        let score = Score::of(answer, case.truth());
+        let score = answer.score(case.truth());
         let expected = &case.expect[&probe.to_string().replace(' ', "_")];
         assert_eq!(&format!("{} {} {score}", answer.reason, answer.effect), expected, "{}", case.id);
         wrong += usize::from(score.is_wrong());

@@ -7,7 +7,8 @@
 //! The other one knows `ok`, `tcp_failed` and `probe_unavailable` only. Its caller stops at `tcp_failed` and says nothing at
 //! all to `probe_unavailable`. That it waits for a Docker that never answers is assumed from the gateway's.
 
-use super::answer::{Answer, Effect, Reason};
+use super::Effect;
+use super::answer::{Answer, Reason};
 use super::observation::{Command, ImageCache, Observation};
 use super::route::{self, Route};
 use super::v2;

@@ -1,5 +1,6 @@
 //! The command line. Data goes to standard output, talk to standard error.
 
+mod conform;
 mod doctor;
 mod fingerprint;
 mod image;
@@ -48,6 +49,10 @@ enum Command {
     },
     /// Run scenarios: build their hosts, probe them, ask what a real sandbox experiences, compare.
     Run(scenario::RunArguments),
+    /// Run any command as the probe over scenarios, and say which of its answers are right.
+    ///
+    /// Exit codes: 0 nothing false, 1 an answer is false or nothing came of a scenario, 2 the command line or the map is wrong.
+    Conform(conform::Arguments),
     /// List scenarios with where they come from.
     Scenarios(scenario::ListArguments),
     /// Take the machine's fingerprint, or compare it with an earlier one.
@@ -69,6 +74,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Image(command) => image::run(command, privilege),
         Command::Reproduce { probe } => entered().and_then(|()| reproduce::run(probe)),
         Command::Run(arguments) => entered().and_then(|()| scenario::run(arguments)),
+        Command::Conform(arguments) => entered().and_then(|()| conform::run(arguments)),
         Command::Scenarios(arguments) => scenario::list(arguments),
         Command::Fingerprint(command) => fingerprint::run(command),
         Command::BuildId => {

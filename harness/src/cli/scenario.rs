@@ -2,18 +2,20 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use futures_util::StreamExt as _;
 use harness::Noise;
-use harness::scenario::{Corpus, CorpusError, Runner, SCHEMA, ScenarioFile, Tally, User, Widths};
+use harness::results::{Results, ScenarioResult, annotations, keep};
+use harness::scenario::{Corpus, CorpusError, Keep, Runner, SCHEMA, ScenarioFile, Tally, User, Widths};
 
 use super::output;
 use super::reproduce::find_probe;
 
 /// Where the corpus is in a checkout.
-const FOLDER: &str = "e2e/scenarios";
+pub(super) const FOLDER: &str = "e2e/scenarios";
 
 #[derive(Args)]
 pub(super) struct RunArguments {
@@ -38,6 +40,29 @@ pub(super) struct RunArguments {
     /// So many checks at the same time in each host; all have to say the same
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
     checks_at_once: u8,
+    /// Where each scenario that went wrong leaves a folder: reports, rules, trace, packets, logs, times
+    #[arg(long, value_name = "FOLDER", default_value = "openshell-results")]
+    results: PathBuf,
+    /// Keep a folder of every scenario, not only of those that went wrong
+    #[arg(long)]
+    keep_all: bool,
+    /// Write all of it as one HTML page that needs nothing else
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+    /// How to say what came out
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// How to say what came out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Format {
+    /// A table
+    Text,
+    /// One JSON document
+    Json,
+    /// The table, and annotations as GitHub's runner reads them
+    Github,
 }
 
 #[derive(Args)]
@@ -55,39 +80,115 @@ pub(super) fn run(arguments: RunArguments) -> Result<ExitCode> {
         Ok(corpus) => corpus,
         Err(error) => return Ok(refuse(&error)),
     };
+    if let Some(message) = arguments.report.as_deref().and_then(cannot_be_written) {
+        output::error(&anyhow::anyhow!("{message}"));
+        return Ok(ExitCode::from(2));
+    }
     let probe = find_probe(arguments.probe)?;
     let mut runner = Runner::new(probe).checks_at_once(arguments.checks_at_once.into());
+    let mut conditions = Vec::new();
     if arguments.as_group_member {
         runner = runner.user(User::GroupMember);
+        conditions.push("as a group member".to_owned());
     }
     if arguments.noise {
         runner = runner.noise(Noise::default());
+        conditions.push("with noise".to_owned());
+    }
+    if arguments.checks_at_once > 1 {
+        conditions.push(format!("{} checks at once", arguments.checks_at_once));
     }
     if let Some(oracle) = find_oracle(arguments.oracle)? {
         runner = runner.oracle(oracle);
     } else {
         output::talk("no oracle beside this program: what a real sandbox experiences is not compared");
     }
+    let how = How { results: arguments.results, keep_all: arguments.keep_all, format: arguments.format };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let tally = runtime.block_on(run_all(&corpus, &runner, arguments.at_once.into()));
-    output::line("");
-    output::line(tally.line());
+    let begun = Instant::now();
+    let (tally, scenarios) = runtime.block_on(run_all(&corpus, &runner, arguments.at_once.into(), &how))?;
+    let results = Results::of(scenarios).took(begun.elapsed()).under(conditions);
+    if let Some(path) = &arguments.report {
+        std::fs::write(path, results.page()).with_context(|| format!("write {}", path.display()))?;
+    }
+    say(&tally, &results, how.format)?;
     Ok(if tally.wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Prints the rows in the files' order, as soon as those before are known.
-async fn run_all(corpus: &Corpus, runner: &Runner, at_once: usize) -> Tally {
-    let widths = Widths::of(&corpus.files);
-    output::line(widths.head());
-    let mut tally = Tally::default();
-    let runs = corpus.files.iter().map(async |file| (file, runner.run(file).await));
-    let mut results = std::pin::pin!(futures_util::stream::iter(runs).buffered(at_once));
-    while let Some((file, result)) = results.next().await {
-        for row in tally.add(file, result.as_ref()) {
-            output::line(widths.row(&file.name(), &row));
-        }
+/// What is kept, and how it is said.
+struct How {
+    results: PathBuf,
+    keep_all: bool,
+    format: Format,
+}
+
+/// Found out before hosts are made for minutes.
+fn cannot_be_written(report: &Path) -> Option<String> {
+    let folder = match report.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    if report.is_dir() {
+        Some(format!(
+            "--report {}: this is a folder\nhint: name a file, such as report.html",
+            report.display()
+        ))
+    } else if !folder.is_dir() {
+        let folder = folder.display();
+        Some(format!("--report {}: there is no folder {folder}\nhint: mkdir -p {folder}", report.display()))
+    } else {
+        None
     }
-    tally
+}
+
+/// Prints the rows in the files' order, as soon as those before are known, and keeps what is to be kept.
+async fn run_all(
+    corpus: &Corpus,
+    runner: &Runner,
+    at_once: usize,
+    how: &How,
+) -> Result<(Tally, Vec<ScenarioResult>)> {
+    let widths = Widths::of(&corpus.files);
+    let table = how.format != Format::Json;
+    if table {
+        output::line(widths.head());
+    }
+    let (mut tally, mut scenarios) = (Tally::default(), Vec::new());
+    let what = if how.keep_all { Keep::All } else { Keep::Wrong };
+    let runs = corpus.files.iter().map(async |file| (file, runner.run_recorded(file, None, what).await));
+    let mut recorded = std::pin::pin!(futures_util::stream::iter(runs).buffered(at_once));
+    while let Some((file, recorded)) = recorded.next().await {
+        let rows = tally.add(file, recorded.result.as_ref());
+        if table {
+            rows.iter().for_each(|row| output::line(widths.row(&file.name(), row)));
+        }
+        let mut result = ScenarioResult::new(file, &recorded, &rows);
+        if how.keep_all || result.status.is_failure() {
+            let kept = keep(&how.results, file, &recorded, &rows);
+            result.folder = Some(kept.with_context(|| format!("keep results in {}", how.results.display()))?);
+        }
+        scenarios.push(result);
+    }
+    Ok((tally, scenarios))
+}
+
+/// The folders come last: that is where the eye is when a run has ended.
+fn say(tally: &Tally, results: &Results, format: Format) -> Result<()> {
+    if format == Format::Json {
+        output::line(serde_json::to_string_pretty(results)?);
+        return Ok(());
+    }
+    output::line("");
+    if format == Format::Github {
+        results.scenarios.iter().flat_map(annotations).for_each(output::line);
+    }
+    output::line(tally.line());
+    let folders: Vec<_> = results.scenarios.iter().filter_map(|one| one.folder.as_ref()).collect();
+    if !folders.is_empty() {
+        output::line("");
+        folders.iter().for_each(|folder| output::line(format_args!("results: {}", folder.display())));
+    }
+    Ok(())
 }
 
 pub(super) fn list(arguments: ListArguments) -> Result<ExitCode> {
@@ -111,20 +212,20 @@ pub(super) fn list(arguments: ListArguments) -> Result<ExitCode> {
 }
 
 /// All that is read before anything is started.
-fn read(paths: &[PathBuf]) -> Result<Corpus, CorpusError> {
+pub(super) fn read(paths: &[PathBuf]) -> Result<Corpus, CorpusError> {
     let corpus = Corpus::read(paths)?;
     corpus.check()?;
     Ok(corpus)
 }
 
 /// What is wrong with the files is the caller's to mend.
-fn refuse(error: &CorpusError) -> ExitCode {
+pub(super) fn refuse(error: &CorpusError) -> ExitCode {
     output::error(&anyhow::anyhow!("{error}"));
     ExitCode::from(2)
 }
 
 /// The oracle that was built together with this program, unless another one is asked for.
-fn find_oracle(asked: Option<PathBuf>) -> Result<Option<PathBuf>> {
+pub(super) fn find_oracle(asked: Option<PathBuf>) -> Result<Option<PathBuf>> {
     if let Some(path) = asked {
         ensure!(path.is_file(), "--oracle {}: there is no such file", path.display());
         return Ok(Some(std::path::absolute(path)?));

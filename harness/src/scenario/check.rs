@@ -1,16 +1,17 @@
 //! One check of a scenario: the probe, once or several times at once, with noise or without; then the oracle.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use probe::Report;
 
 use super::events::Stage;
 use super::file::ScenarioFile;
-use super::format::Expect;
+use super::format::{Expect, Experience};
 use super::observer::{Moment, Observer};
 use super::oracle;
+use super::record::{Check, Recorder};
 use super::run::{Answer, Beside, PROBE, RunError, Runner};
 use crate::host::{HostCommand, tail};
 use crate::noise::Measure;
@@ -23,6 +24,8 @@ const CHECK_DEADLINE: Duration = Duration::from_secs(90);
 pub(super) struct Checked {
     /// By the index of the expectation.
     pub(super) answers: BTreeMap<usize, Answer>,
+    /// The same of what a sandbox experienced where the probe was not asked.
+    pub(super) experiences: BTreeMap<usize, (Experience, String)>,
     /// The least noise of all checks.
     pub(super) noise: Option<Measure>,
 }
@@ -37,6 +40,7 @@ impl Runner {
         at: Option<&str>,
         observer: Option<&dyn Observer>,
         checked: &mut Checked,
+        recorder: &mut Recorder,
     ) -> Result<(), RunError> {
         let scenario = &file.scenario;
         let expected: Vec<(usize, &Expect)> =
@@ -48,12 +52,23 @@ impl Runner {
             // Services that have just started or ended are known to the forwarder then.
             vm.settle().await;
         }
-        let (reports, noise) = self.probe(file, stage, &expected).await?;
+        recorder.before_check(stage).await;
+        let (mut reports, mut noise) = (Vec::new(), None);
+        if self.asks_probe {
+            let begun = Instant::now();
+            let asked = self.probe(file, stage, &expected).await;
+            recorder.step(format!("check{}", at_name(at)), begun, asked.is_ok());
+            (reports, noise) = asked?;
+            recorder.checks.push(Check { at: at.map(str::to_owned), reports: reports.clone() });
+        }
         if let Some(observer) = observer {
             let named = scenario.check.iter().position(|argument| argument == "--network");
             let network = named.and_then(|index| scenario.check.get(index + 1)).map(String::as_str);
             let moment = Moment { host: stage.host, expected: &expected, user: stage.user, network };
-            observer.checked(moment).await.map_err(RunError::Observer)?;
+            let begun = Instant::now();
+            let looked = observer.checked(moment).await;
+            recorder.step(format!("a look at the host{}", at_name(at)), begun, looked.is_ok());
+            looked.map_err(RunError::Observer)?;
         }
         let quietest = [checked.noise, noise].into_iter().flatten();
         checked.noise = quietest.min_by_key(|measure| measure.packets_per_second);
@@ -61,14 +76,22 @@ impl Runner {
             expected.iter().map(|(_, expect)| *expect).filter(|expect| expect.oracle.is_some()).collect();
         let said = match &self.oracle {
             Some(_) if !asked.is_empty() => {
-                oracle::ask(stage.machine, scenario, &asked, stage.network.as_ref()).await?
+                let begun = Instant::now();
+                let said = oracle::ask(stage.machine, scenario, &asked, stage.network.as_ref()).await;
+                recorder.step(format!("oracle{}", at_name(at)), begun, said.is_ok());
+                said?
             }
             _ => Vec::new(),
         };
         for (index, expect) in expected {
-            let mut answer = answer(&reports, expect.target.port)?;
             let said = said.iter().find(|said| said.port == expect.target.port && expect.oracle.is_some());
-            answer.experience = said.map(|said| (said.experience, said.detail.clone()));
+            let experience = said.map(|said| (said.experience, said.detail.clone()));
+            if !self.asks_probe {
+                checked.experiences.extend(experience.map(|experience| (index, experience)));
+                continue;
+            }
+            let mut answer = answer(&reports, expect.target.port)?;
+            answer.experience = experience;
             checked.answers.insert(index, answer);
         }
         Ok(())
@@ -104,6 +127,11 @@ impl Runner {
         };
         Ok((reports, noise))
     }
+}
+
+/// ` at NAME` of a check that has a name.
+fn at_name(at: Option<&str>) -> String {
+    at.map(|at| format!(" at {at}")).unwrap_or_default()
 }
 
 /// `openshell-probe check`, as a user runs it: with a home of its own, which need not be there.

@@ -259,7 +259,7 @@ impl Expect {
 }
 
 /// The word of a verdict or a cause in reports and files.
-pub(super) fn word(value: &impl serde::Serialize) -> String {
+pub(crate) fn word(value: &impl serde::Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => word,
         _ => String::new(),

@@ -36,15 +36,18 @@ mod network_events;
 mod observer;
 mod oracle;
 mod place;
+mod record;
 mod run;
 mod services;
 mod table;
 
 pub use compare::{Row, compare};
 pub use corpus::{Corpus, CorpusError};
+pub(crate) use file::word;
 pub use file::{FileError, ScenarioFile};
 pub use format::{Experience, SCHEMA, Scenario};
 pub use observer::{Look, Moment, Observer};
 pub use oracle::OracleError;
+pub use record::{Check, Keep, Recorded, Step};
 pub use run::{Answer, Beside, Outcome, RunError, Runner, User};
 pub use table::{Tally, Widths};

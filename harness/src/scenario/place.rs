@@ -17,22 +17,41 @@ pub(super) enum Place {
 
 impl Place {
     /// Boots what the scenario's persona has. The probe is on the user's machine, and the oracle where the engine is.
+    /// `more` is what all hosts have besides.
     pub(super) async fn boot(
         scenario: &Scenario,
         probe: &Path,
         oracle: Option<&Path>,
+        more: impl Fn(HostBuilder) -> HostBuilder,
+    ) -> Result<Self, RunError> {
+        let with_oracle = |host: HostBuilder| match oracle {
+            Some(oracle) => more(host.bind(oracle, ORACLE)),
+            None => more(host),
+        };
+        let with_probe = |host: HostBuilder| {
+            // One host is dressed by both.
+            if scenario.persona.machine().is_some() {
+                more(host.bind(probe, PROBE))
+            } else {
+                host.bind(probe, PROBE)
+            }
+        };
+        Self::dressed(scenario, with_oracle, with_probe).await
+    }
+
+    /// The same, where the caller says what the hosts have besides: `machine` the one with the engine, `user` the user's.
+    /// Without a virtual machine both are about the one host.
+    pub(super) async fn dressed(
+        scenario: &Scenario,
+        machine: impl FnOnce(HostBuilder) -> HostBuilder,
+        user: impl FnOnce(HostBuilder) -> HostBuilder,
     ) -> Result<Self, RunError> {
         let persona = scenario.persona;
-        let with_oracle = |host: HostBuilder| match oracle {
-            Some(oracle) => host.bind(oracle, ORACLE),
-            None => host,
-        };
         if persona.machine().is_some() {
-            let vm = VirtualMachine::builder(persona).machine(with_oracle);
-            let vm = vm.user(|host| host.bind(probe, PROBE)).start().await?;
+            let vm = VirtualMachine::builder(persona).machine(machine).user(user).start().await?;
             return Ok(Self::Vm(Box::new(vm)));
         }
-        let mut host = persona.dress(with_oracle(Host::builder().engine(Engine::Docker).bind(probe, PROBE)));
+        let mut host = persona.dress(user(machine(Host::builder().engine(Engine::Docker))));
         let onboards = |event: &Event| matches!(event, Event::Gateway(gateway) if gateway.lifecycle != Lifecycle::StandIn);
         if scenario.events.iter().any(onboards) {
             let gateway = host.gateway_program(&GatewayProgram::stand_in());

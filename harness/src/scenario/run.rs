@@ -1,18 +1,22 @@
 //! Runs a scenario: boots the host, makes the events happen, asks the probe and the oracle.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use probe::{Cause, Identity, Verdict};
 
 use super::check::Checked;
+use super::compare::compare;
 use super::events::{EventError, Stage};
 use super::file::ScenarioFile;
 use super::format::{Event, Experience};
 use super::observer::Observer;
 use super::oracle::OracleError;
 use super::place::Place;
-use crate::host::{BootError, ExecError, Host};
+use super::record::{Keep, Recorded, Recorder};
+use crate::host::{BootError, ExecError, Host, HostBuilder};
+use crate::image::Image;
 use crate::noise::{self, Noise, NoiseError};
 use crate::vm::VmError;
 
@@ -27,6 +31,10 @@ pub struct Runner {
     user: User,
     pub(super) noise: Option<Noise>,
     pub(super) checks_at_once: usize,
+    /// Not so where only an observer looks.
+    pub(super) asks_probe: bool,
+    image: Option<Image>,
+    binds: Vec<(PathBuf, PathBuf)>,
 }
 
 /// Who runs the probe.
@@ -46,6 +54,8 @@ pub struct Outcome {
     pub skipped: Option<String>,
     /// An answer for each expectation, in their order.
     pub answers: Vec<Answer>,
+    /// What a real sandbox experienced, by the places of the expectations, where the probe was not asked.
+    pub experiences: BTreeMap<usize, (Experience, String)>,
     /// How much noise there was, in the check that had the least; `None` where none was made.
     pub noise: Option<noise::Measure>,
     /// How long it took, with the boot.
@@ -148,7 +158,16 @@ impl Runner {
     /// oracle.
     #[must_use]
     pub fn new(probe: impl Into<PathBuf>) -> Self {
-        Self { probe: probe.into(), oracle: None, user: User::default(), noise: None, checks_at_once: 1 }
+        Self {
+            probe: probe.into(),
+            oracle: None,
+            user: User::default(),
+            noise: None,
+            checks_at_once: 1,
+            asks_probe: true,
+            image: None,
+            binds: Vec::new(),
+        }
     }
 
     /// Asks this oracle too.
@@ -179,12 +198,33 @@ impl Runner {
         self
     }
 
+    /// Does not run the probe in checks: an observer alone looks, and the oracle is asked. An onboarding runs it all the same.
+    #[must_use]
+    pub fn observer_only(mut self) -> Self {
+        self.asks_probe = false;
+        self
+    }
+
+    /// Builds hosts of this image instead of the default one.
+    #[must_use]
+    pub fn image(mut self, image: Image) -> Self {
+        self.image = Some(image);
+        self
+    }
+
+    /// Lets the hosts see a file or folder of the machine at that path, for reading only.
+    #[must_use]
+    pub fn bind(mut self, source: impl Into<PathBuf>, target: impl Into<PathBuf>) -> Self {
+        self.binds.push((source.into(), target.into()));
+        self
+    }
+
     /// Runs one.
     ///
     /// # Errors
     /// When it does not come to an outcome: an outcome that is not the expected one is none of these.
     pub async fn run(&self, file: &ScenarioFile) -> Result<Outcome, RunError> {
-        self.watched(file, None).await
+        self.watched(file, None, &mut Recorder::new(file, None)).await
     }
 
     /// Runs one while somebody looks at its host.
@@ -196,19 +236,43 @@ impl Runner {
         file: &ScenarioFile,
         observer: &dyn Observer,
     ) -> Result<Outcome, RunError> {
-        self.watched(file, Some(observer)).await
+        self.watched(file, Some(observer), &mut Recorder::new(file, None)).await
+    }
+
+    /// Runs one and writes down what happens, for [`results`](crate::results).
+    pub async fn run_recorded(
+        &self,
+        file: &ScenarioFile,
+        observer: Option<&dyn Observer>,
+        keep: Keep,
+    ) -> Recorded {
+        let mut recorder = Recorder::new(file, Some(keep));
+        let result = self.watched(file, observer, &mut recorder).await;
+        Recorded { result, steps: recorder.steps, checks: recorder.checks, files: recorder.files }
     }
 
     async fn watched(
         &self,
         file: &ScenarioFile,
         observer: Option<&dyn Observer>,
+        recorder: &mut Recorder,
     ) -> Result<Outcome, RunError> {
         let begun = Instant::now();
-        let place = Place::boot(&file.scenario, &self.probe, self.oracle.as_deref()).await?;
-        let outcome = self.play(file, &place, observer).await;
-        place.shutdown().await.map_err(RunError::Shutdown)?;
-        Ok(Outcome { elapsed: begun.elapsed(), ..outcome? })
+        let more = |host: HostBuilder| {
+            let host = self.image.iter().fold(host, |host, image| host.image(image.clone()));
+            self.binds.iter().fold(host, |host, (source, target)| host.bind(source, target))
+        };
+        let booted = Place::boot(&file.scenario, &self.probe, self.oracle.as_deref(), more).await;
+        let place = booted.inspect_err(|_| recorder.step("boot", begun, false))?;
+        recorder.booted(&place);
+        let outcome = self.play(file, &place, observer, recorder).await;
+        let ending = Instant::now();
+        let ended = place.shutdown().await;
+        recorder.step("end of the host", ending, ended.is_ok());
+        // What went wrong before is said rather than what went wrong then.
+        let outcome = outcome?;
+        ended.map_err(RunError::Shutdown)?;
+        Ok(Outcome { elapsed: begun.elapsed(), ..outcome })
     }
 
     async fn play(
@@ -216,6 +280,7 @@ impl Runner {
         file: &ScenarioFile,
         place: &Place,
         observer: Option<&dyn Observer>,
+        recorder: &mut Recorder,
     ) -> Result<Outcome, RunError> {
         let scenario = &file.scenario;
         for capability in &scenario.skip_unless {
@@ -223,28 +288,51 @@ impl Runner {
                 return Ok(Outcome { skipped: Some(reason.to_owned()), ..Outcome::default() });
             }
         }
-        let failed = |index: usize| {
-            move |source| RunError::Event {
-                path: file.path.clone(),
-                line: file.event_line(index),
-                source: Box::new(source),
-            }
-        };
         if let Some(observer) = observer {
-            observer.booted(place.user()).await.map_err(RunError::Observer)?;
+            let begun = Instant::now();
+            let looked = observer.booted(place.user()).await;
+            recorder.step("a look at the booted host", begun, looked.is_ok());
+            looked.map_err(RunError::Observer)?;
         }
         let mut stage = Stage::new(place, self.user_in(place.user()).await?);
-        let mut checked = Checked::default();
-        for (index, event) in scenario.events.iter().enumerate() {
-            if let Event::Check(name) = event {
-                self.check(file, &mut stage, Some(name), observer, &mut checked).await?;
-            } else {
-                stage.perform(event).await.map_err(failed(index))?;
+        let outcome = self.perform(file, &mut stage, observer, recorder).await;
+        // While the services still run.
+        let wrong = match &outcome {
+            Ok(outcome) => {
+                self.asks_probe && compare(scenario, outcome).iter().any(|row| !row.mismatches.is_empty())
             }
+            Err(_) => true,
+        };
+        let mut ports: Vec<u16> = scenario.expect.iter().map(|expect| expect.target.port).collect();
+        ports.dedup();
+        recorder.end(&stage, wrong, &ports).await;
+        outcome
+    }
+
+    /// The events, and the checks among them and after them.
+    async fn perform(
+        &self,
+        file: &ScenarioFile,
+        stage: &mut Stage<'_>,
+        observer: Option<&dyn Observer>,
+        recorder: &mut Recorder,
+    ) -> Result<Outcome, RunError> {
+        let mut checked = Checked::default();
+        for (index, event) in file.scenario.events.iter().enumerate() {
+            if let Event::Check(name) = event {
+                self.check(file, stage, Some(name), observer, &mut checked, recorder).await?;
+                continue;
+            }
+            let (begun, line) = (Instant::now(), file.event_line(index));
+            let performed = stage.perform(event).await;
+            recorder.event(line, begun, performed.is_ok());
+            let path = file.path.clone();
+            performed.map_err(|source| RunError::Event { path, line, source: Box::new(source) })?;
         }
-        self.check(file, &mut stage, None, observer, &mut checked).await?;
+        self.check(file, stage, None, observer, &mut checked, recorder).await?;
         let answers = checked.answers.into_values().collect();
-        Ok(Outcome { answers, noise: checked.noise, ..Outcome::default() })
+        let (noise, experiences) = (checked.noise, checked.experiences);
+        Ok(Outcome { answers, noise, experiences, ..Outcome::default() })
     }
 
     async fn user_in(&self, host: &Host) -> Result<Option<(u32, u32)>, RunError> {
