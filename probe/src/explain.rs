@@ -27,7 +27,9 @@ use crate::evidence::{Evidence, PortEvidence};
 use crate::interrupt::Interrupt;
 use crate::verdict::{Cause, decide};
 
-use capture::Capture;
+pub(crate) use capture::{Capture, CaptureError};
+pub(crate) use judge::{flow, of_walk};
+pub(crate) use setting::Files;
 pub use setting::Setting;
 pub use ufw::{UfwRemedy, UfwRule};
 

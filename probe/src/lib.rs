@@ -46,12 +46,14 @@ mod report;
 mod return_path;
 mod route;
 mod sanitize;
+mod snapshot;
 mod standpoint;
 mod target;
 pub mod twin;
 mod vantage;
 mod verdict;
 
+pub use self::snapshot::{Judged, Offline, SnapshotError, take as take_snapshot};
 pub use check::{Checked, DEFAULT_DEADLINE, DEFAULT_TIMEOUT, Request, check, observe};
 pub use clean::{Cleaned, clean};
 pub use deadline::Deadline;

@@ -16,10 +16,10 @@ const ATTEMPTS: usize = 3;
 
 /// What was read.
 #[derive(Clone, Debug)]
-pub(super) struct Capture {
-    pub(super) rules: Ruleset,
+pub(crate) struct Capture {
+    pub(crate) rules: Ruleset,
     /// What could not be read, in words.
-    pub(super) unseen: Vec<String>,
+    pub(crate) unseen: Vec<String>,
     /// nf_tables' number of this state of its rules.
     generation: Option<u32>,
     pub(super) elapsed: Duration,
@@ -27,7 +27,7 @@ pub(super) struct Capture {
 
 /// Why nothing was read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum CaptureError {
+pub(crate) enum CaptureError {
     #[error("the rules changed each of the {ATTEMPTS} times that they were read")]
     Restless,
     #[error("no program here reads firewall rules (iptables-save, nft)")]
@@ -50,7 +50,7 @@ enum What {
 
 impl Capture {
     /// Reads the rules, again when nf_tables says that they changed meanwhile.
-    pub(super) async fn take() -> Result<Self, CaptureError> {
+    pub(crate) async fn take() -> Result<Self, CaptureError> {
         let readers = readers();
         if readers.is_empty() {
             return Err(CaptureError::NoProgram);

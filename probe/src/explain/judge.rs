@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, SocketAddrV4};
 
-use ruleset::{Backend, Effect, Flow, Outcome, Packet, Place, Walk};
+use ruleset::{Backend, Effect, Flow, Outcome, Packet, Place, Ruleset, Walk};
 
 use super::capture::{Capture, CaptureError};
 use super::counters::{self, Said};
@@ -47,7 +47,7 @@ impl Judge<'_> {
             remedies: Vec::new(),
             notes: Vec::new(),
         };
-        let Some(flow) = self.flow(port) else {
+        let Some(flow) = flow(self.evidence, port) else {
             explanation.notes.push("the rules that decide are not on this machine".to_owned());
             return Case { explanation, walked: None };
         };
@@ -120,27 +120,27 @@ impl Judge<'_> {
         if said == Said::Agree {
             to.confirmed_by.push(Method::Counters);
         }
-        to.decided = decided(&walk, capture, self.files);
+        to.decided = decided(&walk, &capture.rules, self.files);
         walk
     }
+}
 
-    /// The connection that was dialled, or would have been. `None` where the rules on its way are not this host's.
-    fn flow(&self, port: &PortEvidence) -> Option<Flow> {
-        let Some(Standpoint::EngineHost { interface, .. }) = &self.evidence.standpoint else { return None };
-        let network = self.evidence.network.as_ref()?;
-        let Some(Route::BridgeGateway { address }) = self.evidence.route else { return None };
-        let gateway = bridge_gateway(network).ok()?;
-        let dial = port.sandbox.as_ref();
-        // The first address that the engine gives out, where no dial has one.
-        let source = dial.and_then(|dial| dial.local).unwrap_or_else(|| (u32::from(gateway) + 1).into());
-        let from = dial.and_then(|dial| dial.local_port).unwrap_or(SOME_PORT);
-        let to = dial.map_or(address, |dial| dial.address);
-        Some(Flow::new(
-            interface,
-            SocketAddr::V4(SocketAddrV4::new(source, from)),
-            SocketAddr::V4(SocketAddrV4::new(to, port.target.port)),
-        ))
-    }
+/// The connection that was dialled, or would have been. `None` where the rules on its way are not this host's.
+pub(crate) fn flow(evidence: &Evidence, port: &PortEvidence) -> Option<Flow> {
+    let Some(Standpoint::EngineHost { interface, .. }) = &evidence.standpoint else { return None };
+    let network = evidence.network.as_ref()?;
+    let Some(Route::BridgeGateway { address }) = evidence.route else { return None };
+    let gateway = bridge_gateway(network).ok()?;
+    let dial = port.sandbox.as_ref();
+    // The first address that the engine gives out, where no dial has one.
+    let source = dial.and_then(|dial| dial.local).unwrap_or_else(|| (u32::from(gateway) + 1).into());
+    let from = dial.and_then(|dial| dial.local_port).unwrap_or(SOME_PORT);
+    let to = dial.map_or(address, |dial| dial.address);
+    Some(Flow::new(
+        interface,
+        SocketAddr::V4(SocketAddrV4::new(source, from)),
+        SocketAddr::V4(SocketAddrV4::new(to, port.target.port)),
+    ))
 }
 
 /// Where the rules say another thing than the check has seen. Then no rule is named.
@@ -160,7 +160,24 @@ fn contradiction(judgement: Judgement, port: &PortEvidence, outcome: &Outcome) -
     }
 }
 
-fn decided(walk: &Walk, capture: &Capture, files: &Files) -> Option<Decided> {
+/// What rules alone say of a target, where nothing else can be asked: those of a snapshot.
+pub(crate) fn of_walk(port: u16, walk: &Walk, rules: &Ruleset, files: &Files) -> Explanation {
+    let mut notes: Vec<String> = Vec::new();
+    if let Outcome::Undetermined { place, why } = &walk.outcome {
+        notes.push(format!("undetermined: {} at {}", sanitize(why), sanitize(&place.to_string())));
+    }
+    Explanation {
+        port,
+        seen: RulesSeen::Rules,
+        decided: decided(walk, rules, files),
+        confirmed_by: vec![Method::Static],
+        walk: walked(walk, |_| None),
+        remedies: Vec::new(),
+        notes,
+    }
+}
+
+fn decided(walk: &Walk, rules: &Ruleset, files: &Files) -> Option<Decided> {
     let packet = walk.packets.last()?;
     let (effect, place) = match &walk.outcome {
         Outcome::Dropped(place) => ("dropped".to_owned(), place),
@@ -178,7 +195,7 @@ fn decided(walk: &Walk, capture: &Capture, files: &Files) -> Option<Decided> {
         chain: sanitize(&place.chain),
         rule: place.rule,
         text: sanitize(&place.text),
-        setting: setting(place, &way, &capture.rules, files),
+        setting: setting(place, &way, rules, files),
     })
 }
 
