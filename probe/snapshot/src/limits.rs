@@ -11,6 +11,6 @@ pub const DEPTH: usize = 32;
 /// The longest text, in bytes.
 pub const TEXT: usize = 200;
 /// The most rules that one packet can be made to pass, jumps counted each time.
-pub const VISITS: u64 = 200_000;
+pub const VISITS: u64 = 60_000;
 /// How deep chains may call each other: twice what the kernel allows (`NFT_JUMP_STACK_SIZE`).
 pub const CALLS: usize = 32;

@@ -5,6 +5,10 @@
 mod rules;
 
 use crate::model::{Network, NetworkOption, Snapshot};
+use crate::text::Version;
+
+/// What a check exits with.
+const EXIT_CODES: [u8; 3] = [0, 1, 3];
 
 /// Something that no snapshot has.
 #[derive(Debug)]
@@ -21,6 +25,12 @@ pub(crate) fn refuse(place: impl Into<String>, problem: impl Into<String>) -> Ch
 
 /// Looks at everything that is not right by its type.
 pub(crate) fn snapshot(snapshot: &Snapshot) -> Checked {
+    if Version::new(snapshot.schema.as_str()).is_err() {
+        return refuse("schema", "it is no version");
+    }
+    if !EXIT_CODES.contains(&snapshot.check.exit_code) {
+        return refuse("check.exit_code", "no check exits so");
+    }
     if let Some(rules) = &snapshot.rules {
         rules::rules(rules)?;
     }

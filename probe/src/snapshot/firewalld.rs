@@ -63,7 +63,7 @@ fn zones(gathering: &mut Gathering, text: &str, default: &str) -> Vec<Zone> {
             target: target(value("target")),
             interfaces: words("interfaces").iter().map(|name| gathering.names.interface(name)).collect(),
             sources: nets.into_iter().flatten().map(|net| gathering.mapping.net(net)).collect(),
-            services: words("services").into_iter().filter_map(|name| Word::new(name).ok()).collect(),
+            services: words("services").iter().map(|name| gathering.names.name(name)).collect(),
             ports: words("ports").into_iter().filter_map(ports).collect(),
             forward: value("forward") == "yes",
             masquerade: value("masquerade") == "yes",

@@ -114,7 +114,7 @@ pub struct Zone {
     /// Its sources.
     pub sources: Vec<Net>,
     /// What it lets in by name.
-    pub services: Vec<Word>,
+    pub services: Vec<Name>,
     /// What it lets in by number.
     pub ports: Vec<PortRange>,
     /// Whether its interfaces may talk to each other.
