@@ -8,6 +8,7 @@ mod args;
 mod fix;
 mod picture;
 mod show;
+mod snapshot;
 mod text;
 mod walk;
 
@@ -53,6 +54,9 @@ pub fn main() -> ExitCode {
             Ok(request) => in_runtime(run_check(&check, request)),
             Err(problem) => wrong_usage("check", &problem),
         },
+        Command::Explain(ExplainArguments { from: Some(file), asked, .. }) => {
+            snapshot::explain(&file, asked.common.format)
+        }
         Command::Explain(explain) => match explain.request() {
             Ok(request) => in_runtime(run_explain(&explain, request)),
             Err(problem) => wrong_usage("explain", &problem),
@@ -60,6 +64,10 @@ pub fn main() -> ExitCode {
         Command::Fix(fix) => match fix.request() {
             Ok(request) => in_runtime(fix::run(&fix, request)),
             Err(problem) => wrong_usage("fix", &problem),
+        },
+        Command::Snapshot(taken) => match taken.asked.request() {
+            Ok(request) => in_runtime(snapshot::run(&taken, request)),
+            Err(problem) => wrong_usage("snapshot", &problem),
         },
         Command::Preflight(gate) => match gate.preflight() {
             Ok(preflight) => in_runtime(run_preflight(gate.format(), preflight)),

@@ -34,7 +34,10 @@ use crate::interrupt::Interrupt;
 use crate::vantage::Via;
 use crate::verdict::{Cause, decide};
 
-use capture::Capture;
+pub(crate) use capture::{Capture, CaptureError};
+pub(crate) use judge::{flow, of_walk};
+pub(crate) use setting::Files;
+
 use judge::{Counting, Judge};
 pub use setting::Setting;
 pub use suspect::{Suspect, SuspectTool};

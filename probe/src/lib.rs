@@ -46,6 +46,7 @@ mod report;
 mod return_path;
 mod route;
 mod sanitize;
+mod snapshot;
 mod standpoint;
 mod target;
 mod textfile;
@@ -53,6 +54,7 @@ pub mod twin;
 mod vantage;
 mod verdict;
 
+pub use self::snapshot::{Judged, Offline, SnapshotError, take as take_snapshot};
 pub use check::{Checked, DEFAULT_DEADLINE, DEFAULT_TIMEOUT, Request, check, observe};
 pub use clean::{Cleaned, clean};
 pub use deadline::Deadline;

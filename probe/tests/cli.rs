@@ -360,3 +360,52 @@ fn clean_without_an_engine_exits_3() {
         .stdout("")
         .stderr(predicate::str::starts_with("error: failed to reach"));
 }
+
+/// Files and terminals are looked at before anything is read of the host.
+#[test]
+fn a_snapshot_is_refused_before_anything_is_gathered() {
+    let folder = tempfile::tempdir().unwrap();
+    let there = folder.path().join("there");
+    std::fs::write(&there, "mine").unwrap();
+    let there = there.to_str().unwrap();
+    let refused = |arguments: &[&str], said: &str| {
+        probe()
+            .arg("snapshot")
+            .args(arguments)
+            .assert()
+            .code(2)
+            .stdout("")
+            .stderr(predicate::str::contains(said));
+    };
+    refused(&["-o", there], "there exists: use another name, or --force to replace it");
+    refused(&["--show", "-o", "-"], "both want standard output");
+    refused(&["--from", there], "--show");
+    refused(&["--from", there, "--show"], "there is refused: it is no gzip file");
+    refused(&["--from", "/nonexistent", "--show"], "cannot be read: No such file");
+    refused(&["--from", "/dev/zero", "--show"], "it is no regular file");
+    assert_eq!(std::fs::read_to_string(there).unwrap(), "mine");
+}
+
+/// A file is judged where its host is not, and a hostile one is refused in words.
+#[test]
+fn a_snapshots_rules_are_judged_anywhere() {
+    let corpus = |name: &str| format!("{}/snapshot/tests/corpus/{name}.snapshot", env!("CARGO_MANIFEST_DIR"));
+    let denied = "8080: dropped by ip filter ufw-user-input rule 2: -p tcp -m tcp --dport 8080 -j DROP";
+    probe().args(["explain", "--from", &corpus("ufw-rules")]).assert().code(1).stdout(
+        predicate::str::contains(denied).and(predicate::str::contains("compared   the same rule as there")),
+    );
+    let json = probe()
+        .args(["explain", "--format", "json", "--from", &corpus("ufw-default-deny")])
+        .output()
+        .unwrap();
+    let judged: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(judged["targets"][0]["agrees"], true);
+    assert_eq!(judged["targets"][0]["here"]["decided"]["chain"], "INPUT");
+    let folder = tempfile::tempdir().unwrap();
+    let cut = folder.path().join("cut");
+    let whole = std::fs::read(corpus("ufw-rules")).unwrap();
+    std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
+    let said =
+        predicate::str::contains("is refused: it is cut off after").and(predicate::str::contains("hint: "));
+    probe().args(["explain", "--from"]).arg(&cut).assert().code(2).stdout("").stderr(said);
+}

@@ -10,6 +10,7 @@ use crate::expression::{Element, Expression};
 
 /// A deed of a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// The base chain is left, the packet goes on.
@@ -102,6 +103,7 @@ impl Action {
 
 /// Where verdicts are looked up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum VerdictMap {
     /// In the rule itself.
@@ -112,6 +114,7 @@ pub enum VerdictMap {
 
 /// Where a packet is translated to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NatTarget {
     /// First and last address.
     pub addresses: Option<(IpAddr, IpAddr)>,
@@ -121,6 +124,7 @@ pub struct NatTarget {
 
 /// What the sender of a rejected packet is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RejectWith {
     /// A reset, as if the port were closed.

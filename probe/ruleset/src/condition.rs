@@ -8,6 +8,7 @@ use crate::expression::{Element, Expression, Operator};
 
 /// A question about a packet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
     /// A property compared with values. A packet without the property fits neither way.
@@ -78,6 +79,7 @@ impl Condition {
 
 /// What a property is compared with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Right {
     /// These values.
@@ -88,6 +90,7 @@ pub enum Right {
 
 /// One question about the packet's connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CtTest {
     /// Whether it must not be so.
     pub negated: bool,
@@ -97,6 +100,7 @@ pub struct CtTest {
 
 /// A property of the packet's connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CtProperty {
     /// One of the states of [`ct_state`].
@@ -127,6 +131,7 @@ pub enum CtProperty {
 
 /// Addresses that share the bits of a mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Network {
     /// The address.
     pub address: IpAddr,
@@ -170,6 +175,7 @@ pub mod ct_status {
 
 /// A rate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Limit {
     /// Whether it fits what is above the rate, not what is below.
     pub over: bool,
@@ -187,6 +193,7 @@ pub struct Limit {
 
 /// A question about a list of recent addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Recent {
     /// The list's name.
     pub name: String,
@@ -206,6 +213,7 @@ pub struct Recent {
 
 /// What is done to a list of recent addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RecentDeed {
     /// The address is put into it.
@@ -220,6 +228,7 @@ pub enum RecentDeed {
 
 /// A side of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
     /// Where it comes from.
@@ -230,6 +239,7 @@ pub enum Side {
 
 /// What kinds of addresses are asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AddressType {
     /// Kinds of the source, and whether it must be none of them.
     pub source: Option<(bool, Vec<AddressKind>)>,
@@ -243,6 +253,7 @@ pub struct AddressType {
 
 /// A kind of address, as the kernel's routing tables say it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AddressKind {
     /// No address.
@@ -300,6 +311,7 @@ impl AddressKind {
 
 /// One question about the ports of a bridge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PhysdevTest {
     /// Whether it must not be so.
     pub negated: bool,
@@ -309,6 +321,7 @@ pub struct PhysdevTest {
 
 /// A property of a frame that passes a bridge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PhysdevProperty {
     /// The port that received it.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A property of a packet, of its connection or of the place where it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Field {
     /// IPv4 source; a packet of another family has none.
@@ -127,6 +128,7 @@ impl Field {
 
 /// What values mean, and how they are spelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DataKind {
     /// An IPv4 address.
@@ -171,16 +173,32 @@ pub enum DataKind {
 
 /// What a condition reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Expression {
     /// One property.
     Field(Field),
     /// Some bits of one.
-    And(Box<Expression>, #[serde(with = "crate::wide")] u128),
+    And(
+        Box<Expression>,
+        #[serde(with = "crate::wide")]
+        #[cfg_attr(test, schemars(with = "crate::wide::Written"))]
+        u128,
+    ),
     /// One with bits set.
-    Or(Box<Expression>, #[serde(with = "crate::wide")] u128),
+    Or(
+        Box<Expression>,
+        #[serde(with = "crate::wide")]
+        #[cfg_attr(test, schemars(with = "crate::wide::Written"))]
+        u128,
+    ),
     /// One with bits turned.
-    Xor(Box<Expression>, #[serde(with = "crate::wide")] u128),
+    Xor(
+        Box<Expression>,
+        #[serde(with = "crate::wide")]
+        #[cfg_attr(test, schemars(with = "crate::wide::Written"))]
+        u128,
+    ),
     /// Several, one after another.
     Concat(Vec<Expression>),
     /// A value that no packet changes.
@@ -214,10 +232,15 @@ impl Expression {
 
 /// One value: addresses, ports, marks and bits are numbers, interfaces are names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Datum {
     /// A number.
-    Number(#[serde(with = "crate::wide")] u128),
+    Number(
+        #[serde(with = "crate::wide")]
+        #[cfg_attr(test, schemars(with = "crate::wide::Written"))]
+        u128,
+    ),
     /// A name.
     Name(String),
     /// Several, one after another.
@@ -226,6 +249,7 @@ pub enum Datum {
 
 /// What a value is compared with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Element {
     /// Every value.
@@ -233,11 +257,19 @@ pub enum Element {
     /// One value.
     One(Datum),
     /// All numbers from the first to the second.
-    Range(#[serde(with = "crate::wide")] u128, #[serde(with = "crate::wide")] u128),
+    Range(
+        #[serde(with = "crate::wide")]
+        #[cfg_attr(test, schemars(with = "crate::wide::Written"))]
+        u128,
+        #[serde(with = "crate::wide")]
+        #[cfg_attr(test, schemars(with = "crate::wide::Written"))]
+        u128,
+    ),
     /// An address and the number of bits that count; `bits` is the width of the kind.
     Prefix {
         /// The address.
         #[serde(with = "crate::wide")]
+        #[cfg_attr(test, schemars(with = "crate::wide::Written"))]
         base: u128,
         /// How many of its bits count.
         length: u8,
@@ -272,6 +304,7 @@ impl Element {
 
 /// How a value is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Operator {
     /// It is one of them.

@@ -10,6 +10,7 @@ const SOURCE: &str = "ipset save";
 
 /// A set of `ipset`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct IpSet {
     /// Its name.
     pub name: String,
@@ -27,6 +28,7 @@ pub struct IpSet {
 
 /// What a component of an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Component {
     /// An address.
@@ -47,6 +49,7 @@ pub enum Component {
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Entry {
     /// Its components, as many as the set has.
     pub values: Vec<EntryValue>,
@@ -56,6 +59,7 @@ pub struct Entry {
 
 /// A component of an entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EntryValue {
     /// An address or a network.

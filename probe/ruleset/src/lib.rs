@@ -57,3 +57,24 @@ pub use world::{Flow, LocalAddress, World};
 pub use write::{ChainPlaces, WrittenJson, WrittenText};
 
 use print::printable;
+
+/// The JSON schema of [`Ruleset`], as committed.
+pub const SCHEMA: &str = include_str!("../schema/ruleset.v1.json");
+
+#[cfg(test)]
+mod schema {
+    use super::{Ruleset, SCHEMA};
+
+    /// `OPENSHELL_UPDATE_SCHEMA=1 cargo test -p openshell-ruleset` writes the file anew.
+    #[test]
+    fn the_committed_schema_is_the_types() {
+        let schema = schemars::schema_for!(Ruleset);
+        let generated = serde_json::to_string_pretty(&schema).expect("a schema is JSON") + "\n";
+        if std::env::var_os("OPENSHELL_UPDATE_SCHEMA").is_some() {
+            let file = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/ruleset.v1.json");
+            std::fs::write(file, &generated).expect("the checkout can be written");
+        } else {
+            assert_eq!(SCHEMA, generated, "set OPENSHELL_UPDATE_SCHEMA=1 to write it anew");
+        }
+    }
+}

@@ -13,6 +13,7 @@ use crate::{ParseError, ipset, nft, save};
 
 /// All rules of a host that were captured.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Ruleset {
     /// The tables of all backends, in the order in which they were added.
     pub tables: Vec<Table>,
@@ -70,6 +71,7 @@ impl Ruleset {
 
 /// A table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Table {
     /// Its family.
     pub family: TableFamily,
@@ -89,6 +91,7 @@ pub struct Table {
 
 /// A chain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Chain {
     /// Its name.
     pub name: String,
@@ -102,6 +105,7 @@ pub struct Chain {
 
 /// Where the kernel calls a chain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Base {
     /// The place in a packet's way.
     pub hook: Hook,
@@ -117,6 +121,7 @@ pub struct Base {
 
 /// A place in a packet's way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Hook {
     /// An interface has received it.
@@ -165,6 +170,7 @@ impl Hook {
 
 /// What becomes of a packet that no rule of a base chain decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Policy {
     /// It goes on.
@@ -175,6 +181,7 @@ pub enum Policy {
 
 /// What a base chain may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Decide about packets.
@@ -198,8 +205,10 @@ impl Kind {
 
 /// A rule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Rule {
-    /// As its tool prints it, without chain and counters, and safe to print.
+    /// As its tool prints it, without chain and counters, and safe to print. A copy from typed values may have none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub text: String,
     /// Its number in its chain, from 1.
     pub number: usize,
@@ -223,6 +232,7 @@ impl Rule {
 
 /// One step of a rule: nft mixes questions and deeds, iptables ends with its one deed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
     /// Goes on with the next part if the packet is so.
@@ -233,6 +243,7 @@ pub enum Part {
 
 /// What passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Counters {
     /// Packets.
     pub packets: u64,
@@ -242,6 +253,7 @@ pub struct Counters {
 
 /// A named set of nft.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NamedSet {
     /// The kinds of its key's components.
     pub kinds: Vec<crate::expression::DataKind>,
@@ -255,6 +267,7 @@ pub struct NamedSet {
 
 /// A named map of nft.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NamedMap {
     /// The kinds of its key's components.
     pub kinds: Vec<crate::expression::DataKind>,

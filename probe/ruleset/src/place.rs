@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The IP version that `iptables-save` or `ip6tables-save` speaks of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
     /// IPv4.
@@ -16,6 +17,7 @@ pub enum Family {
 
 /// The family of a table, as nft names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum TableFamily {
     /// IPv4.
@@ -68,6 +70,7 @@ impl From<Family> for TableFamily {
 
 /// Who holds a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Backend {
     /// The old x_tables, read by `iptables-legacy-save`.
@@ -80,6 +83,7 @@ pub enum Backend {
 
 /// A rule, or the policy of a base chain.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Place {
     /// Who holds the table.
     pub backend: Backend,

@@ -34,3 +34,15 @@ impl Visitor<'_> for Wide {
         u128::from_str_radix(digits, 16).map_err(E::custom)
     }
 }
+
+/// How such a number is written.
+#[cfg(test)]
+#[derive(schemars::JsonSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "it is only described")]
+pub(crate) enum Written {
+    /// As a number, up to 64 bits.
+    Number(u64),
+    /// As text, `0x` and hexadecimal digits.
+    Text(String),
+}

@@ -35,6 +35,8 @@ pub(super) enum Command {
     Explain(ExplainArguments),
     /// Open the path where UFW closes it: shows what it does and asks, checks again, and can take it back
     Fix(FixArguments),
+    /// Write what decides on this host into one file, to be looked at and judged elsewhere
+    Snapshot(SnapshotArguments),
     /// Gate an onboarding: silent when sandboxes reach the named ports, else a warning or a stop
     Preflight(PreflightArguments),
     /// Remove the probe's image, and containers that earlier checks left behind
@@ -119,6 +121,32 @@ pub(super) struct ExplainArguments {
     /// three SYNs more, which counters can tell from others
     #[arg(long)]
     no_packets: bool,
+    /// Judge the rules of a snapshot instead of this host's; nothing is dialled, and what was to be checked is in it
+    #[arg(long, value_name = "FILE")]
+    pub(super) from: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Nothing of the machine is changed. What may not be read is left out, and named. Proxies, mirrors, environments, command
+lines, comments, string patterns, host and user names are never in it; other addresses than the sandboxes' are replaced.
+Exit codes: 0 written or shown, whatever was found; 2 wrong arguments, or a file that is none; 3 it could not be made."
+)]
+pub(super) struct SnapshotArguments {
+    #[command(flatten)]
+    pub(super) asked: Asked,
+    /// The file; '-' is standard output [default: openshell.snapshot, or none with --show]
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+    /// Replace a file that exists
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Print everything that is in it
+    #[arg(long)]
+    pub(super) show: bool,
+    /// Show a file that was written instead of making one
+    #[arg(long, value_name = "FILE", requires = "show", conflicts_with_all = ["output", "force"])]
+    pub(super) from: Option<PathBuf>,
 }
 
 /// What is to be checked: what `check`, `explain` and `fix` share.

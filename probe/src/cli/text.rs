@@ -6,6 +6,7 @@ use crate::preflight::Decision;
 use crate::report::{Report, TargetReport};
 use crate::route::Route;
 use crate::sanitize::sanitize;
+use crate::snapshot::Offline;
 use crate::vantage::Vantage;
 use crate::verdict::Verdict;
 
@@ -26,6 +27,34 @@ pub(super) fn render(report: &Report, colour: bool, walks: bool) -> String {
         }
     }
     hints(&mut text, report);
+    text
+}
+
+/// What the rules of a snapshot say, beside what was said where it was made.
+pub(super) fn offline(offline: &Offline) -> String {
+    let mut text = format!("snapshot {} of probe {}\n", offline.schema, offline.made_by);
+    for target in &offline.targets {
+        let name = match &target.label {
+            Some(label) => format!("{} {label}", target.port),
+            None => target.port.to_string(),
+        };
+        let cause = target.cause.as_ref().map_or_else(String::new, |cause| format!(" ({cause})"));
+        let _ = writeln!(text, "{name}  {}{cause}, as found there", target.verdict);
+    }
+    for target in &offline.targets {
+        match &target.here {
+            Some(explanation) => super::walk::render(&mut text, &target.port.to_string(), explanation, true),
+            None => {
+                let _ = writeln!(text, "\n{}: the rules are not in this snapshot", target.port);
+            }
+        }
+        let said = match target.agrees {
+            Some(true) => "the same rule as there",
+            Some(false) => "another rule than there",
+            None => continue,
+        };
+        let _ = writeln!(text, "  compared   {said}");
+    }
     text
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::errors::Error;
-use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, NetworkInspect, SystemInfo};
+use bollard::models::{
+    ContainerCreateBody, HostConfig, HostConfigLogConfig, Ipam, NetworkInspect, SystemInfo,
+};
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, ImportImageOptionsBuilder,
     InspectNetworkOptions, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
@@ -77,6 +79,24 @@ impl DockerEngine {
                 trouble: trouble(&error),
             }),
         }
+    }
+
+    /// All networks.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn networks(&self) -> Result<Vec<NetworkFacts>, EngineError> {
+        let answer = self.docker.list_networks(None);
+        let networks = self.bounded("list the networks", READ, answer).await?;
+        let facts = |network: bollard::models::Network| NetworkFacts {
+            id: network.id.unwrap_or_default(),
+            name: network.name.unwrap_or_default(),
+            driver: network.driver.unwrap_or_default(),
+            ipam: pools(network.ipam),
+            options: network.options.unwrap_or_default().into_iter().collect(),
+            internal: network.internal.unwrap_or(false),
+        };
+        Ok(networks.into_iter().map(facts).collect())
     }
 
     /// Waits for `answer`, but no longer than `budget` and the deadline.
@@ -308,16 +328,11 @@ fn engine_info(info: SystemInfo) -> EngineInfo {
 }
 
 fn network_facts(name: &str, network: NetworkInspect) -> NetworkFacts {
-    let ipam = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
-    let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
     NetworkFacts {
         id: network.id.unwrap_or_default(),
         name: network.name.unwrap_or_else(|| name.to_owned()),
         driver: network.driver.unwrap_or_default(),
-        ipam: ipam
-            .into_iter()
-            .map(|entry| IpamEntry { subnet: filled(entry.subnet), gateway: filled(entry.gateway) })
-            .collect(),
+        ipam: pools(network.ipam),
         options: network.options.unwrap_or_default().into_iter().collect(),
         internal: network.internal.unwrap_or(false),
     }
@@ -335,6 +350,12 @@ fn residents(network: NetworkInspect) -> Residents {
     let is_v4 = |range: &String| range.contains('.');
     let range = pools.into_iter().filter_map(|pool| pool.ip_range).find(|range| is_v4(range));
     Residents { taken, range }
+}
+
+fn pools(ipam: Option<Ipam>) -> Vec<IpamEntry> {
+    let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let entries = ipam.and_then(|ipam| ipam.config).unwrap_or_default().into_iter();
+    entries.map(|entry| IpamEntry { subnet: filled(entry.subnet), gateway: filled(entry.gateway) }).collect()
 }
 
 /// "There is none" is an answer, not an error.

@@ -23,10 +23,10 @@ const LEGACY_TABLES: &str = "/proc/net/ip_tables_names";
 
 /// What was read.
 #[derive(Clone, Debug)]
-pub(super) struct Capture {
-    pub(super) rules: Ruleset,
+pub(crate) struct Capture {
+    pub(crate) rules: Ruleset,
     /// What could not be read, in words.
-    pub(super) unseen: Vec<String>,
+    pub(crate) unseen: Vec<String>,
     /// Tables that an IPv4 connection may come by, which the kernel has and nothing here could read.
     pub(super) missing: Vec<String>,
     /// nf_tables' number of this state of its rules.
@@ -36,7 +36,7 @@ pub(super) struct Capture {
 
 /// Why nothing was read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum CaptureError {
+pub(crate) enum CaptureError {
     #[error(
         "they changed each of the {ATTEMPTS} times that they were read: run it again when whatever changes them is done"
     )]
@@ -61,7 +61,7 @@ enum What {
 
 impl Capture {
     /// Reads the rules, again when they changed meanwhile.
-    pub(super) async fn take() -> Result<Self, CaptureError> {
+    pub(crate) async fn take() -> Result<Self, CaptureError> {
         let readers = readers();
         if !readers.iter().any(|it| it.what != What::Sets) {
             return Err(CaptureError::NoProgram);

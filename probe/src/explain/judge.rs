@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::path::Path;
 
-use ruleset::{Backend, Counters, Effect, Flow, Outcome, Packet, Place, Walk};
+use ruleset::{Backend, Counters, Effect, Flow, Outcome, Packet, Place, Ruleset, Walk};
 
 use super::capture::{Capture, CaptureError};
 use super::counters::{self, MarkedRound, Round, Said, Silence};
@@ -195,7 +195,7 @@ impl<'a> Judge<'a> {
             Some(Said::Nothing(why)) => to.no_counters = Some(why.words().to_owned()),
             _ => {}
         }
-        to.decided = decided(&walk, capture, self.files);
+        to.decided = decided(&walk, &capture.rules, self.files);
         walk
     }
 
@@ -277,22 +277,26 @@ impl<'a> Judge<'a> {
         command
     }
 
-    /// The connection that was dialled, or would have been. `None` where the rules on its way are not this host's.
     fn flow(&self, port: &PortEvidence) -> Option<Flow> {
-        let Some(Standpoint::EngineHost { interface, .. }) = &self.evidence.standpoint else { return None };
-        let network = self.evidence.network.as_ref()?;
-        let Some(Route::BridgeGateway { address }) = self.evidence.route else { return None };
-        let gateway = bridge_gateway(network).ok()?;
-        let dial = port.sandbox.as_ref();
-        // The first address that the engine gives out, where no dial has one.
-        let source = dial.and_then(|dial| dial.local).unwrap_or_else(|| (u32::from(gateway) + 1).into());
-        let from = dial.and_then(|dial| dial.local_port).unwrap_or(SOME_PORT);
-        let to = dial.map_or(address, |dial| dial.address);
-        let source = SocketAddr::V4(SocketAddrV4::new(source, from));
-        let destination = SocketAddr::V4(SocketAddrV4::new(to, port.target.port));
-        let data = Greeting::first(port.protocol()).length();
-        Some(Flow { data, ..Flow::new(interface, source, destination) })
+        flow(self.evidence, port)
     }
+}
+
+/// The connection that was dialled, or would have been. `None` where the rules on its way are not this host's.
+pub(crate) fn flow(evidence: &Evidence, port: &PortEvidence) -> Option<Flow> {
+    let Some(Standpoint::EngineHost { interface, .. }) = &evidence.standpoint else { return None };
+    let network = evidence.network.as_ref()?;
+    let Some(Route::BridgeGateway { address }) = evidence.route else { return None };
+    let gateway = bridge_gateway(network).ok()?;
+    let dial = port.sandbox.as_ref();
+    // The first address that the engine gives out, where no dial has one.
+    let source = dial.and_then(|dial| dial.local).unwrap_or_else(|| (u32::from(gateway) + 1).into());
+    let from = dial.and_then(|dial| dial.local_port).unwrap_or(SOME_PORT);
+    let to = dial.map_or(address, |dial| dial.address);
+    let source = SocketAddr::V4(SocketAddrV4::new(source, from));
+    let destination = SocketAddr::V4(SocketAddrV4::new(to, port.target.port));
+    let data = Greeting::first(port.protocol()).length();
+    Some(Flow { data, ..Flow::new(interface, source, destination) })
 }
 
 /// What is known of the way without the rules.
@@ -350,7 +354,24 @@ fn contradiction(judgement: Judgement, port: &PortEvidence, outcome: &Outcome) -
     }
 }
 
-fn decided(walk: &Walk, capture: &Capture, files: &Files) -> Option<Decided> {
+/// What rules alone say of a target, where nothing else can be asked: those of a snapshot.
+pub(crate) fn of_walk(port: u16, walk: &Walk, rules: &Ruleset, files: &Files) -> Explanation {
+    let mut notes: Vec<String> = Vec::new();
+    if let Outcome::Undetermined { place, why } = &walk.outcome {
+        notes.push(format!("undetermined: {} at {}", sanitize(why), sanitize(&place.to_string())));
+    }
+    Explanation {
+        port,
+        seen: RulesSeen::Rules,
+        decided: decided(walk, rules, files),
+        confirmed_by: vec![Method::Static],
+        walk: walked(walk, |_| None),
+        notes,
+        ..Explanation::default()
+    }
+}
+
+fn decided(walk: &Walk, rules: &Ruleset, files: &Files) -> Option<Decided> {
     let packet = walk.packets.iter().find(|packet| packet.outcome == walk.outcome)?;
     let (effect, place) = match &walk.outcome {
         Outcome::Dropped(place) => ("dropped".to_owned(), place),
@@ -368,7 +389,7 @@ fn decided(walk: &Walk, capture: &Capture, files: &Files) -> Option<Decided> {
         chain: sanitize(&place.chain),
         rule: place.rule,
         text: sanitize(&place.text),
-        setting: setting(place, &way, &capture.rules, files),
+        setting: setting(place, &way, rules, files),
     })
 }
 

@@ -33,9 +33,9 @@ impl Setting {
 
 /// The files that settings are in, as far as they could be read.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Files {
-    pub(super) ufw_rules: Option<String>,
-    pub(super) nftables: Vec<(&'static str, String)>,
+pub(crate) struct Files {
+    pub(crate) ufw_rules: Option<String>,
+    pub(crate) nftables: Vec<(&'static str, String)>,
 }
 
 impl Files {

@@ -47,6 +47,15 @@ impl Ruleset {
         (of(Backend::Nft).is_some() && of(Backend::Legacy).is_some()).then(|| format!("{LEGACY}{table}"))
     }
 
+    /// The rules of a table of iptables, chain by chain, in the words of `iptables-save` and from typed values only; `None`
+    /// for a rule with a part that is not understood.
+    pub fn words_of(&self, table: &Table) -> Vec<Vec<Option<String>>> {
+        let family = if table.family == TableFamily::Ip6 { Family::Ip6 } else { Family::Ip };
+        let chains: HashSet<&str> = table.chains.iter().map(|chain| chain.name.as_str()).collect();
+        let words = |rule: &Rule| Some(self.words(family, &chains, rule)?.trim_start().to_owned());
+        table.chains.iter().map(|chain| chain.rules.iter().map(words).collect()).collect()
+    }
+
     fn write_table(&self, family: Family, table: &Table, written: &mut WrittenText) {
         let named = |chain: &&Chain| name::identifier(&chain.name).is_some();
         let chains: HashSet<&str> =
