@@ -71,11 +71,11 @@ pub async fn take(request: &Request, interrupt: &Interrupt) -> Result<Snapshot, 
     File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut key))
         .map_err(SnapshotError::Random)?;
-    let Explained { checked, explanations } = explain::explain(request, interrupt, None).await;
+    let Explained { checked, explanations, times } = explain::explain(request, interrupt, None).await;
     if interrupt.number().is_some() {
         return Err(SnapshotError::Interrupted);
     }
-    let report = judge(request, checked).await.explained(explanations);
+    let report = judge(request, checked).await.explained(explanations, times);
     let root = nix::unistd::geteuid().is_root();
     let mut gathering = Gathering {
         mapping: Mapping::new(key, &kept(report.evidence.network.as_ref())),

@@ -2,14 +2,15 @@
 
 use ruleset::{Flow, LocalAddress, Walk, World};
 
-use crate::model::{Decided, Snapshot, SysctlKey, Target};
+use crate::model::{Decided, Route, RouteKind, Snapshot, SysctlKey, Target};
 
 impl Snapshot {
     /// The connection that a target's rules were asked about; `None` where they are of another machine.
     #[must_use]
     pub fn flow(&self, target: &Target) -> Option<Flow> {
         let path = target.path.as_ref()?;
-        Some(Flow::new(path.input.as_str(), path.source, path.destination))
+        let flow = Flow::new(path.input.as_str(), path.source, path.destination);
+        Some(Flow { data: path.data, ..flow })
     }
 
     /// What rules ask about the host itself, for a target's connection.
@@ -29,9 +30,24 @@ impl Snapshot {
         Some(World {
             addresses: addresses.collect(),
             way_back: path.way_back.as_ref().unwrap_or(&path.input).to_string(),
+            uplink: self.uplink(path.destination.is_ipv4()),
             bridge: true,
             bridge_nf_call: self.sysctl(key, None) == Some(1),
+            // Nothing says so of IPv6, and no sandbox dials by it.
+            forwards: path.destination.is_ipv4() && self.sysctl(SysctlKey::IpForward, None) == Some(1),
+            route_localnet: ["all", path.input.as_str()]
+                .into_iter()
+                .any(|name| self.sysctl(SysctlKey::RouteLocalnet, Some(name)) == Some(1)),
         })
+    }
+
+    /// The interface of the default route.
+    fn uplink(&self, v4: bool) -> Option<String> {
+        let default = |route: &&Route| {
+            route.kind == RouteKind::Unicast && route.to.length() == 0 && route.to.address().is_ipv4() == v4
+        };
+        let best = self.routes.iter().filter(default).min_by_key(|route| route.metric.unwrap_or(0))?;
+        best.interface.as_ref().map(ToString::to_string)
     }
 
     /// A setting of the kernel; those of interfaces with the interface's name.

@@ -43,7 +43,9 @@ pub(super) fn offline(offline: &Offline) -> String {
     }
     for target in &offline.targets {
         match &target.here {
-            Some(explanation) => super::walk::render(&mut text, &target.port.to_string(), explanation, true),
+            Some(explanation) => {
+                super::walk::render(&mut text, &target.port.to_string(), None, explanation, true);
+            }
             None => {
                 let _ = writeln!(text, "\n{}: the rules are not in this snapshot", target.port);
             }

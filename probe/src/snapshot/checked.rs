@@ -90,6 +90,7 @@ fn path(gathering: &mut Gathering, report: &Report, port: &PortEvidence) -> Opti
         source,
         destination,
         way_back: way_back.map(|name| gathering.names.interface(name)),
+        data: flow.data,
     })
 }
 

@@ -72,6 +72,8 @@ pub struct Path {
     pub destination: SocketAddr,
     /// The interface that the host answers through; `None` where there is no way back, or none is known.
     pub way_back: Option<Interface>,
+    /// Bytes of the first data that the sandbox sends.
+    pub data: u16,
 }
 
 /// A rule or a policy that decided.

@@ -144,6 +144,7 @@ fn target(rules: &Ruleset, port: u16) -> Target {
         source: flow.source,
         destination: flow.destination,
         way_back: None,
+        data: flow.data,
     };
     Target {
         port,
