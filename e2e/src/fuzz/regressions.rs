@@ -8,16 +8,21 @@ use ruleset::Family;
 
 use super::generate::{Case, Tool};
 
-const FILES: [(&str, &str); 12] = [
+const FILES: [(&str, &str); 14] = [
     ("both-ends-translated", include_str!("regressions/both-ends-translated.rules")),
     ("changed-ttl", include_str!("regressions/changed-ttl.rules")),
     ("mark-of-no-connection", include_str!("regressions/mark-of-no-connection.rules")),
     ("mark-set-for-no-connection", include_str!("regressions/mark-set-for-no-connection.rules")),
     ("nat-without-conntrack", include_str!("regressions/nat-without-conntrack.rules")),
+    ("notrack-needs-no-conntrack", include_str!("regressions/notrack-needs-no-conntrack.rules")),
     ("rate-of-a-drop", include_str!("regressions/rate-of-a-drop.rules")),
     ("rate-of-an-accept", include_str!("regressions/rate-of-an-accept.rules")),
     ("refused-acknowledgement", include_str!("regressions/refused-acknowledgement.rules")),
     ("refused-for-both-versions", include_str!("regressions/refused-for-both-versions.rules")),
+    (
+        "translation-brings-no-other-conntrack",
+        include_str!("regressions/translation-brings-no-other-conntrack.rules"),
+    ),
     ("translation-of-the-other-version", include_str!("regressions/translation-of-the-other-version.rules")),
     ("two-tcp-matches", include_str!("regressions/two-tcp-matches.rules")),
     ("unmade-chain", include_str!("regressions/unmade-chain.rules")),

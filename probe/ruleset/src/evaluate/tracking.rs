@@ -8,7 +8,7 @@ use crate::action::Action;
 use crate::condition::Condition;
 use crate::expression::{Expression, Field};
 use crate::model::{Part, Ruleset, Table};
-use crate::place::{Backend, TableFamily};
+use crate::place::TableFamily;
 
 /// Whether a rule brings conntrack in for that version. What is not understood may.
 pub(super) fn is_there(rules: &Ruleset, version: TableFamily) -> bool {
@@ -19,7 +19,7 @@ pub(super) fn is_there(rules: &Ruleset, version: TableFamily) -> bool {
         let parts = table.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.parts);
         parts.into_iter().any(|part| match part {
             Part::Ask(condition) => asks(condition),
-            Part::Do(action) => does(action, table.backend),
+            Part::Do(action) => does(action, version),
         })
     })
 }
@@ -32,18 +32,18 @@ fn asks(condition: &Condition) -> bool {
     }
 }
 
-fn does(action: &Action, backend: Backend) -> bool {
+fn does(action: &Action, version: TableFamily) -> bool {
     match action {
         Action::SetCtMark(_)
         | Action::SaveMark { .. }
         | Action::RestoreMark { .. }
-        | Action::Dnat(_)
         | Action::Redirect(_)
-        | Action::Snat(_)
         | Action::Masquerade
         | Action::Unknown(_) => true,
-        // nft's `notrack` only marks packets; iptables' target is conntrack's own.
-        Action::NoTrack => backend != Backend::Native,
+        // An address says for which version it is. What exempts packets from conntrack does without it.
+        Action::Dnat(target) | Action::Snat(target) => {
+            target.addresses.is_none_or(|(first, _)| first.is_ipv4() == (version == TableFamily::Ip))
+        }
         Action::SetMark(value) => reads(value),
         Action::VerdictMap { key, .. } => reads(key),
         Action::Harmless(what) => what.starts_with("ct "),
