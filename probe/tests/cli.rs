@@ -366,7 +366,7 @@ fn clean_without_an_engine_exits_3() {
 fn a_snapshot_is_refused_before_anything_is_gathered() {
     let folder = tempfile::tempdir().unwrap();
     let there = folder.path().join("there");
-    std::fs::write(&there, "mine").unwrap();
+    std::fs::write(&there, "mine, and no snapshot").unwrap();
     let there = there.to_str().unwrap();
     let refused = |arguments: &[&str], said: &str| {
         probe()
@@ -383,7 +383,7 @@ fn a_snapshot_is_refused_before_anything_is_gathered() {
     refused(&["--from", there, "--show"], "there is refused: it is no gzip file");
     refused(&["--from", "/nonexistent", "--show"], "cannot be read: No such file");
     refused(&["--from", "/dev/zero", "--show"], "it is no regular file");
-    assert_eq!(std::fs::read_to_string(there).unwrap(), "mine");
+    assert_eq!(std::fs::read_to_string(there).unwrap(), "mine, and no snapshot");
 }
 
 /// A file is judged where its host is not, and a hostile one is refused in words.

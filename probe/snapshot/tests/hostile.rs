@@ -250,11 +250,7 @@ fn strings(
 ) {
     let length = kind.len();
     match value {
-        Value::String(_) => {
-            if seen.insert(kind.clone()) {
-                found.push(path.clone());
-            }
-        }
+        Value::String(_) if seen.insert(kind.clone()) => found.push(path.clone()),
         Value::Array(list) => {
             for (at, inner) in list.iter().enumerate() {
                 kind.push_str("[]");
