@@ -41,8 +41,10 @@ pub mod image;
 pub mod machine;
 pub mod noise;
 pub mod posture;
+pub mod preset;
 pub mod scenario;
 pub mod service;
+pub mod standing;
 pub mod trace;
 pub mod vm;
 
@@ -51,6 +53,7 @@ pub use host::{BootError, BootStep, Cgroups, ExecError, Host, HostBuilder, HostC
 pub use image::{Image, ImageError};
 pub use machine::Fingerprint;
 pub use noise::Noise;
+pub use preset::{Preset, UnknownPreset};
 pub use posture::{Passage, Posture, PostureError, Ufw};
 pub use trace::{Decided, HostTrace, TraceError, TracedDial};
 

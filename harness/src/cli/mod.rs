@@ -1,22 +1,28 @@
 //! The command line. Data goes to standard output, talk to standard error.
 
 mod doctor;
+mod exec;
 mod fingerprint;
+mod hosts;
 mod image;
 mod output;
+mod presets;
 mod reproduce;
 mod scenario;
+mod source;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use harness::standing::Name;
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (build ", env!("OPENSHELL_BUILD_ID"), ")");
 
 /// Builds hermetic Linux hosts with a real engine and a real firewall.
 ///
-/// Exit codes: 0 done, 1 it went wrong, 2 the command line is wrong.
+/// Exit codes: 0 done, 1 it went wrong, 2 the command line is wrong. `exec` and `shell` have the program's: 128 and the
+/// signal's number where a signal ended it, 125 where it was not even tried, 126 and 127 as in a shell.
 #[derive(Parser)]
 #[command(name = "openshell-harness", version = VERSION)]
 struct Arguments {
@@ -45,6 +51,36 @@ enum Command {
     Run(scenario::RunArguments),
     /// List scenarios with where they come from.
     Scenarios(scenario::ListArguments),
+    /// Start a host that stays until `down`.
+    Up(hosts::UpArguments),
+    /// List the hosts that are up, and what is left of others.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// End hosts, and remove what is left of dead ones.
+    Down(hosts::DownArguments),
+    /// Print what a host's caretaker, first processes and engine have said.
+    Logs {
+        /// The host's name.
+        name: Name,
+    },
+    /// A shell in a host.
+    Shell(exec::ShellArguments),
+    /// Run a command in a host that is up, or in one that is made for it; its exit code is this program's.
+    Exec(exec::ExecArguments),
+    /// Capture the packets of a host's bridge, or of a sandbox's link, as a pcap file.
+    Pcap(exec::PcapArguments),
+    /// List the hosts that have a name of their own.
+    Presets(presets::PresetsArguments),
+    /// List what killed hosts have left behind, ask, and remove it; only what is yours.
+    Clean(hosts::CleanArguments),
+    /// Print the completions for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
     /// Take the machine's fingerprint, or compare it with an earlier one.
     #[command(subcommand)]
     Fingerprint(fingerprint::Command),
@@ -54,6 +90,9 @@ enum Command {
 
 /// Runs the program.
 pub(crate) fn run() -> ExitCode {
+    if let Some(code) = harness::standing::caretaker_if_asked() {
+        return code;
+    }
     // A usage error ends the program here with exit code 2, as clap does.
     let arguments = Arguments::parse();
     let result = match arguments.command {
@@ -62,6 +101,21 @@ pub(crate) fn run() -> ExitCode {
         Command::Reproduce { probe } => reproduce::run(probe),
         Command::Run(arguments) => scenario::run(arguments),
         Command::Scenarios(arguments) => scenario::list(arguments),
+        Command::Up(arguments) => hosts::up(&arguments),
+        Command::List { json } => hosts::list(json),
+        Command::Down(arguments) => hosts::down(&arguments),
+        Command::Logs { name } => hosts::logs(&name),
+        Command::Shell(arguments) => exec::shell(arguments),
+        Command::Exec(arguments) => exec::exec(arguments),
+        Command::Pcap(arguments) => exec::pcap(arguments),
+        Command::Presets(arguments) => presets::run(&arguments),
+        Command::Clean(arguments) => hosts::clean(&arguments),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "openshell-harness", &mut script);
+            output::line(String::from_utf8_lossy(&script).trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Fingerprint(command) => fingerprint::run(command),
         Command::BuildId => {
             output::line(harness::BUILD_ID);

@@ -38,13 +38,16 @@ mod oracle;
 mod place;
 mod run;
 mod services;
+mod stand;
 mod table;
 
 pub use compare::{Row, compare};
 pub use corpus::{Corpus, CorpusError};
+pub(crate) use corpus::edits;
 pub use file::{FileError, ScenarioFile};
 pub use format::{Experience, SCHEMA, Scenario};
 pub use observer::{Look, Moment, Observer};
 pub use oracle::OracleError;
 pub use run::{Answer, Beside, Outcome, RunError, Runner, User};
+pub use stand::{Stand, StandOptions, on_stand};
 pub use table::{Tally, Widths};

@@ -22,17 +22,26 @@ impl Place {
         probe: &Path,
         oracle: Option<&Path>,
     ) -> Result<Self, RunError> {
-        let persona = scenario.persona;
         let with_oracle = |host: HostBuilder| match oracle {
             Some(oracle) => host.bind(oracle, ORACLE),
             None => host,
         };
+        Self::dressed(scenario, with_oracle, |host| host.bind(probe, PROBE)).await
+    }
+
+    /// The same, where the caller says what the hosts have besides: `machine` the one with the engine, `user` the user's.
+    /// Without a virtual machine both are about the one host.
+    pub(super) async fn dressed(
+        scenario: &Scenario,
+        machine: impl FnOnce(HostBuilder) -> HostBuilder,
+        user: impl FnOnce(HostBuilder) -> HostBuilder,
+    ) -> Result<Self, RunError> {
+        let persona = scenario.persona;
         if persona.machine().is_some() {
-            let vm = VirtualMachine::builder(persona).machine(with_oracle);
-            let vm = vm.user(|host| host.bind(probe, PROBE)).start().await?;
+            let vm = VirtualMachine::builder(persona).machine(machine).user(user).start().await?;
             return Ok(Self::Vm(Box::new(vm)));
         }
-        let mut host = persona.dress(with_oracle(Host::builder().engine(Engine::Docker).bind(probe, PROBE)));
+        let mut host = persona.dress(user(machine(Host::builder().engine(Engine::Docker))));
         let onboards = |event: &Event| matches!(event, Event::Gateway(gateway) if gateway.lifecycle != Lifecycle::StandIn);
         if scenario.events.iter().any(onboards) {
             let gateway = host.gateway_program(&GatewayProgram::stand_in());
