@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use clap::Args;
 use harness::image::Image;
-use harness::standing::{Name, Order};
+use harness::standing::{BadName, Name, Order};
 use harness::{Preset, scenario::ScenarioFile};
 
 use super::reproduce::find_probe;
@@ -62,11 +62,18 @@ impl Source {
     /// The name of its host unless the caller gives it one.
     pub(super) fn name(&self) -> Result<Name, Usage> {
         let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
-        stem.parse().map_err(Usage::of)
+        let unnamed = |error: BadName| Usage(format!("{}: {error}\nhint: --name NAME", self.word));
+        stem.parse().map_err(unnamed)
     }
 
     /// All of it together.
     pub(super) fn order(&self, name: Name, host: &HostArguments) -> Result<Order, Usage> {
+        if host.image.as_deref() == Some("machine")
+            && let Some(missing) = ENGINE.into_iter().find(|program| !on_path(program))
+        {
+            let hint = "without --image a host has an engine of its own";
+            return Err(Usage(format!("--image machine: this machine has no {missing}, and a host needs one\nhint: {hint}")));
+        }
         let rootfs = match host.image.as_deref() {
             None => Image::debian_13(),
             Some("machine") => Image::machine(),
@@ -89,6 +96,15 @@ impl Source {
 
 pub(super) fn is_file(word: &str) -> bool {
     word.contains('/') || word.ends_with(".toml")
+}
+
+/// What makes the engine of a host.
+const ENGINE: [&str; 2] = ["dockerd", "containerd"];
+
+/// Where a host looks for programs.
+fn on_path(program: &str) -> bool {
+    let folders = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+    folders.iter().any(|folder| Path::new(folder).join(program).is_file())
 }
 
 /// The host's own file systems, and the folders without which none of its programs start.

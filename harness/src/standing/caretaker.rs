@@ -258,6 +258,8 @@ async fn abandoned(is_ready: &Notify) -> Result<String, String> {
     let mut lifeline = lifeline.map_err(said)?;
     let mut ignored = [0];
     tokio::select! {
+        biased;
+        // First of all: the command ends as soon as it hears that the host is ready.
         () = is_ready.notified() => pending().await,
         _ = terminate.recv() => Ok("the boot was ended by a signal".to_owned()),
         _ = interrupt.recv() => Ok("the boot was ended by a signal".to_owned()),

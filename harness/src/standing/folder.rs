@@ -23,8 +23,8 @@ const NEW: &str = ".new-";
 /// No record is so long.
 const RECORD_LIMIT: u64 = 256 * 1024;
 
-/// How long a caretaker may take to answer what its host's state is: an engine that is stopped takes the half of it.
-const STATUS_PATIENCE: Duration = Duration::from_secs(4);
+/// How long a caretaker may take to answer what its host's state is: an engine that is stopped takes two thirds of it.
+const STATUS_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long a caretaker may take to end its host; measured: 40 ms.
 const END_PATIENCE: Duration = Duration::from_secs(15);
@@ -292,6 +292,9 @@ impl Entry {
                     (State::Up, None)
                 }
                 Ok(Err(message)) => (State::EngineDown, Some(message)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    (State::Stuck, Some(format!("its caretaker does not answer within {STATUS_PATIENCE:?}")))
+                }
                 Err(error) => (State::Stuck, Some(format!("its caretaker does not answer: {error}"))),
             }
         };

@@ -17,7 +17,7 @@ pub struct Name(String);
 /// A text that is no name.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "{0:?} is no name of a host: 1 to {LIMIT} letters, digits and hyphens, and no hyphen first\nhint: a scenario file ends in .toml, and --name gives its host a name"
+    "{0:?} is no name of a host: 1 to {LIMIT} letters, digits and hyphens, and no hyphen first"
 )]
 pub struct BadName(String);
 

@@ -59,6 +59,8 @@ impl ProcessId {
     pub fn end(&self, patience: Duration) -> bool {
         let Some(descriptor) = self.open() else { return true };
         let _ = pidfd_send_signal(&descriptor, Signal::TERM);
+        // One that was stopped hears of it only when it goes on.
+        let _ = pidfd_send_signal(&descriptor, Signal::CONT);
         ends_within(&descriptor, patience) || self.kill()
     }
 

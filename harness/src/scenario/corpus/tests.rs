@@ -2,6 +2,7 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
+use crate::scenario::format::Event;
 
 /// A file of the corpus below, with its cause and what follows the head.
 fn text(verdict: &str, head: &str, events: &[&str]) -> String {
