@@ -413,3 +413,113 @@ fn write_record(folder: &Path, record: &Record) -> Result<(), StandingError> {
     };
     write().map_err(StandingError::io(&path))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn user() -> u32 {
+        nix::unistd::geteuid().as_raw()
+    }
+
+    fn record(name: &str) -> Record {
+        Record {
+            version: VERSION,
+            name: name.parse().unwrap(),
+            source: "clean".to_owned(),
+            title: "a test".to_owned(),
+            image: "debian-13".to_owned(),
+            started_at: 0,
+            caretaker: super::super::ProcessId::of(std::process::id() as i32).unwrap(),
+            stage: Stage::Booting,
+            hosts: Vec::new(),
+            network: None,
+        }
+    }
+
+    /// A record whose caretaker is no more.
+    fn dead(name: &str) -> Record {
+        let mut record = record(name);
+        record.caretaker.start = "1".to_owned();
+        record
+    }
+
+    #[test]
+    fn a_place_that_is_not_private_is_refused() {
+        let place = tempfile::tempdir().unwrap();
+        let refused = |path: &Path, user| Folder::at(path.to_owned(), user).unwrap_err().to_string();
+        let real = place.path().join("real");
+        assert_eq!(Folder::at(real.clone(), user()).unwrap().path(), real);
+        assert_eq!(real.metadata().unwrap().mode() & 0o777, 0o700);
+
+        let link = place.path().join("link");
+        symlink(&real, &link).unwrap();
+        assert!(refused(&link, user()).contains("a link to one"));
+        let file = place.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(refused(&file, user()).contains("it is no folder"));
+        assert!(refused(&real, user() + 1).contains("another user's: leave it"));
+        fs::set_permissions(&real, fs::Permissions::from_mode(0o750)).unwrap();
+        assert!(refused(&real, user()).contains("others may use it (mode 750)"));
+        assert!(refused(Path::new("/no/such/place"), user()).contains("XDG_RUNTIME_DIR has to name"));
+    }
+
+    #[test]
+    fn a_name_is_taken_once_and_a_link_is_nobodys_host() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::at(place.path().join("hosts"), user()).unwrap();
+        let entry = folder.claim(&dead("one")).unwrap();
+        assert_eq!(entry.look().state, State::Dead);
+        let error = folder.claim(&record("one")).unwrap_err();
+        assert!(matches!(error, StandingError::Exists { state: State::Dead, .. }), "{error}");
+        let elsewhere = place.path().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        symlink(&elsewhere, folder.path().join("two")).unwrap();
+        assert!(folder.find(&"two".parse().unwrap()).is_err());
+        let error = folder.find(&"three".parse().unwrap()).unwrap_err().to_string();
+        assert_eq!(error, "there is no host three; there are: one");
+        assert_eq!(folder.entries().unwrap().len(), 1);
+        assert!(folder.abandoned().unwrap().is_empty(), "what was refused is gone");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_listed_and_can_be_removed() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::at(place.path().join("hosts"), user()).unwrap();
+        let target = place.path().join("target");
+        fs::write(&target, "kept").unwrap();
+        for (name, break_it) in [
+            ("garbage", &(|path: &Path| fs::write(path, "\u{0}")) as &dyn Fn(&Path) -> io::Result<()>),
+            ("empty", &|path| fs::write(path, "")),
+            ("missing", &|_| Ok(())),
+            ("link", &|path| symlink(&target, path)),
+            ("newer", &|path| fs::write(path, serde_json::to_string(&Record { version: 9, ..record("x") })?)),
+        ] {
+            let entry = folder.claim(&dead(name)).unwrap();
+            let path = entry.path.join("record.json");
+            fs::remove_file(&path).unwrap();
+            break_it(&path).unwrap();
+            let listed = entry.look();
+            assert_eq!(listed.state, State::Unreadable, "{name}");
+            assert!(listed.why.unwrap().contains("record.json"), "{name}");
+            remove(&entry.path).unwrap();
+        }
+        assert_eq!(fs::read_to_string(&target).unwrap(), "kept");
+        assert!(folder.entries().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_folder_that_was_never_claimed_is_abandoned_once_its_maker_is_gone() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::at(place.path().join("hosts"), user()).unwrap();
+        let of_a_living = folder.path().join(".new-1-1");
+        let of_a_dead = folder.path().join(".new-2-2");
+        for (path, record) in [(&of_a_living, record("a")), (&of_a_dead, dead("b"))] {
+            fs::create_dir(path).unwrap();
+            write_record(path, &record).unwrap();
+        }
+        assert_eq!(folder.abandoned().unwrap(), [of_a_dead]);
+    }
+}
