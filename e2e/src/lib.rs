@@ -1,10 +1,11 @@
 //! What the tests of the suite share.
 //!
 //! The suite runs the programs as a user would, inside hosts. [`programs`] finds them and refuses stale ones, [`lab`] has
-//! a host with all parts, [`firewall`] has those of the matrices, [`fuzz`] compares predictions about random rules with the kernel, [`given`] is what a release validation puts in the place of our own, [`remains`] sees what hosts
+//! a host with all parts, [`firewall`] has those of the matrices, [`desk`] has a place for standing hosts, [`fuzz`] compares predictions about random rules with the kernel, [`given`] is what a release validation puts in the place of our own, [`remains`] sees what hosts
 //! leave behind.
 
 pub mod agreement;
+pub mod desk;
 pub mod firewall;
 pub mod fuzz;
 pub mod given;

@@ -53,8 +53,8 @@ pub use host::{BootError, BootStep, Cgroups, ExecError, Host, HostBuilder, HostC
 pub use image::{Image, ImageError};
 pub use machine::Fingerprint;
 pub use noise::Noise;
-pub use preset::{Preset, UnknownPreset};
 pub use posture::{Passage, Posture, PostureError, Ufw};
+pub use preset::{Preset, UnknownPreset};
 pub use trace::{Decided, HostTrace, TraceError, TracedDial};
 
 /// The digest of the sources and the lock file that this library was built from; `openshell-harness build-id` prints that

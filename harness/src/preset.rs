@@ -97,6 +97,8 @@ mod tests {
         let error = Preset::named("brev-ufv").unwrap_err().to_string();
         assert!(error.ends_with("\nhint: did you mean brev-ufw?"), "{error}");
         let error = Preset::named("x").unwrap_err().to_string();
-        assert!(error.contains("there are: brev-ufw, clean,") && error.contains("`openshell-harness presets`"));
+        assert!(
+            error.contains("there are: brev-ufw, clean,") && error.contains("`openshell-harness presets`")
+        );
     }
 }

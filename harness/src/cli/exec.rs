@@ -71,11 +71,7 @@ pub(super) struct PcapArguments {
 }
 
 pub(super) fn exec(arguments: ExecArguments) -> Result<ExitCode> {
-    let task = Task::Command {
-        argv: arguments.command,
-        cwd: arguments.workdir,
-        env: arguments.env,
-    };
+    let task = Task::Command { argv: arguments.command, cwd: arguments.workdir, env: arguments.env };
     let program = Program { task, inside: arguments.inside };
     let fresh = arguments.fresh || !arguments.host.is_empty() || is_file(&arguments.target);
     if !fresh
@@ -95,7 +91,8 @@ pub(super) fn exec(arguments: ExecArguments) -> Result<ExitCode> {
     let progress = std::sync::Arc::new(Progress::begin());
     let shown = progress.clone();
     let options = order.options()?.on_progress(move |what| shown.show(what));
-    let code = run_fresh(&file, &options, &program, || progress.clear(), |message| output::talk_error(message));
+    let code =
+        run_fresh(&file, &options, &program, || progress.clear(), |message| output::talk_error(message));
     progress.clear();
     Ok(code.map(ExitCode::from).unwrap_or_else(|error| {
         output::error(&error.into());

@@ -51,7 +51,12 @@ impl Source {
         if !is_file(word) {
             let preset = Preset::named(word).map_err(Usage::of)?;
             let file = preset.file().map_err(Usage::of)?;
-            return Ok(Self { word: word.to_owned(), path: file.path.clone(), text: preset.text.to_owned(), file });
+            return Ok(Self {
+                word: word.to_owned(),
+                path: file.path.clone(),
+                text: preset.text.to_owned(),
+                file,
+            });
         }
         let path = PathBuf::from(word);
         let text = std::fs::read_to_string(&path).map_err(|error| Usage(format!("{word}: {error}")))?;
@@ -72,7 +77,9 @@ impl Source {
             && let Some(missing) = ENGINE.into_iter().find(|program| !on_path(program))
         {
             let hint = "without --image a host has an engine of its own";
-            return Err(Usage(format!("--image machine: this machine has no {missing}, and a host needs one\nhint: {hint}")));
+            return Err(Usage(format!(
+                "--image machine: this machine has no {missing}, and a host needs one\nhint: {hint}"
+            )));
         }
         let rootfs = match host.image.as_deref() {
             None => Image::debian_13(),
@@ -109,7 +116,8 @@ fn on_path(program: &str) -> bool {
 
 /// The host's own file systems, and the folders without which none of its programs start.
 const OWN: [&str; 14] = [
-    "/", "/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys", "/usr", "/var",
+    "/", "/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys",
+    "/usr", "/var",
 ];
 
 /// Of these the host has not even parts of the machine's.
@@ -147,7 +155,10 @@ fn bind(word: &str, rootfs: &Path) -> Result<(PathBuf, bool), Usage> {
     for part in path.ancestors().filter(|part| part.parent().is_some()) {
         let inside = rootfs.join(part.strip_prefix("/").unwrap_or(part));
         if inside.symlink_metadata().is_ok_and(|found| found.is_symlink()) {
-            return refuse(&format!("{} is a link in the host's image: name the place itself", part.display()));
+            return refuse(&format!(
+                "{} is a link in the host's image: name the place itself",
+                part.display()
+            ));
         }
     }
     if !writable && let Some(mount) = mount_below(&path) {

@@ -42,8 +42,8 @@ mod stand;
 mod table;
 
 pub use compare::{Row, compare};
-pub use corpus::{Corpus, CorpusError};
 pub(crate) use corpus::edits;
+pub use corpus::{Corpus, CorpusError};
 pub use file::{FileError, ScenarioFile};
 pub use format::{Experience, SCHEMA, Scenario};
 pub use observer::{Look, Moment, Observer};

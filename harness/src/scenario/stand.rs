@@ -161,4 +161,3 @@ async fn perform<T>(
     let stand = Stand { place, network: stage.network.clone() };
     Ok(task(&stand).await)
 }
-

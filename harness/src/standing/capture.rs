@@ -107,8 +107,7 @@ fn timer(duration: Option<Duration>) -> nix::Result<TimerFd> {
 /// A packet socket of that link, and the link's index. Until it is bound it hears all links, so a packet's link is looked at.
 fn open(link: &str) -> io::Result<(OwnedFd, usize)> {
     let addresses = getifaddrs()?.filter(|one| one.interface_name == link);
-    let address: Option<LinkAddr> =
-        addresses.filter_map(|one| one.address?.as_link_addr().copied()).next();
+    let address: Option<LinkAddr> = addresses.filter_map(|one| one.address?.as_link_addr().copied()).next();
     let address = address.ok_or_else(|| {
         let mut names: Vec<String> =
             getifaddrs().into_iter().flatten().map(|one| one.interface_name).collect();

@@ -92,7 +92,8 @@ pub fn start(folder: &Folder, order: &Order, progress: impl Fn(&str)) -> Result<
     if let Ok(entry) = folder.find(&order.name) {
         return Err(StandingError::Exists { name: order.name.clone(), state: entry.look().state });
     }
-    let failed = |what: &'static str| move |error: io::Error| StandingError::Failed(format!("{what}: {error}"));
+    let failed =
+        |what: &'static str| move |error: io::Error| StandingError::Failed(format!("{what}: {error}"));
     let mut child = Command::new("/proc/self/exe")
         .arg0(CARETAKER)
         .arg(order.name.as_str())
@@ -111,7 +112,10 @@ pub fn start(folder: &Folder, order: &Order, progress: impl Fn(&str)) -> Result<
     let _ = lifeline.write_all(&line);
     for line in BufReader::new(events).lines() {
         let line = line.map_err(failed("listen to the caretaker"))?;
-        match serde_json::from_str(&line).map_err(io::Error::from).map_err(failed("read the caretaker's words"))? {
+        match serde_json::from_str(&line)
+            .map_err(io::Error::from)
+            .map_err(failed("read the caretaker's words"))?
+        {
             Event::Progress(what) => progress(&what),
             Event::Failed(message) => {
                 let _ = child.wait();

@@ -90,13 +90,17 @@ impl Client {
     ///
     /// # Errors
     /// When the connection breaks.
-    pub fn run(
+    pub fn run(self, program: &Program, output: Option<OwnedFd>, say: impl Fn(&str)) -> io::Result<u8> {
+        self.follow(Signals::watch()?, program, output, say)
+    }
+
+    fn follow(
         mut self,
+        mut signals: Signals,
         program: &Program,
         output: Option<OwnedFd>,
         say: impl Fn(&str),
     ) -> io::Result<u8> {
-        let mut signals = Signals::watch()?;
         let on_terminal = output.is_none() && io::stdin().is_terminal() && io::stdout().is_terminal();
         let window = on_terminal.then(window).transpose()?;
         let request = Request::Run { program: program.clone(), terminal: window };
@@ -111,27 +115,23 @@ impl Client {
         let mut started = false;
         loop {
             while let Some(line) = self.lines.next() {
-                let end = match serde_json::from_slice(&line)? {
+                let (code, refusal) = match serde_json::from_slice(&line)? {
                     Answer::Started => {
                         started = true;
                         screen = self.lines.descriptors.pop().map(Screen::begin).transpose()?;
                         continue;
                     }
                     Answer::Engine(_) | Answer::Log(_) => continue,
-                    end => end,
+                    Answer::Exited(code) => (code as u8, None),
+                    Answer::Signaled(signal) => ((BY_SIGNAL + signal) as u8, None),
+                    Answer::Refused { message, code } => (code, Some(message)),
                 };
                 if let Some(mut screen) = screen {
                     screen.drain()?;
                 }
-                return Ok(match end {
-                    Answer::Exited(code) => code as u8,
-                    Answer::Signaled(signal) => (BY_SIGNAL + signal) as u8,
-                    Answer::Refused { message, code } => {
-                        say(&message);
-                        code
-                    }
-                    Answer::Started | Answer::Engine(_) | Answer::Log(_) => unreachable!("they have gone on above"),
-                });
+                // On a terminal that is as it was before.
+                refusal.iter().for_each(|message| say(message));
+                return Ok(code);
             }
             match self.wait(&mut signals, screen.as_mut(), started)? {
                 Waited::On => {}
@@ -154,14 +154,14 @@ impl Client {
                 PollFd::new(signals.as_fd(), PollFlags::POLLIN),
             ];
             let stdin = io::stdin();
-            let timeout = screen.as_deref().map_or(PollTimeout::NONE, |screen| screen.watch(&stdin, &mut watched));
+            let timeout =
+                screen.as_deref().map_or(PollTimeout::NONE, |screen| screen.watch(&stdin, &mut watched));
             match poll(&mut watched, timeout) {
                 Ok(_) => {}
                 Err(Errno::EINTR) => return Ok(Waited::On),
                 Err(errno) => return Err(errno.into()),
             }
-            let happened =
-                |one: &PollFd<'_>| one.revents().is_some_and(|events| !events.is_empty());
+            let happened = |one: &PollFd<'_>| one.revents().is_some_and(|events| !events.is_empty());
             let ready: Vec<bool> = watched.iter().skip(2).map(happened).collect();
             (happened(&watched[0]), happened(&watched[1]), ready)
         };
@@ -241,7 +241,8 @@ impl Screen {
     /// Adds what it waits for: what is typed, once all that was typed before is taken, and what the program prints. A terminal
     /// that nobody has open is always ready, so it is looked at from time to time.
     fn watch<'fd>(&'fd self, stdin: &'fd io::Stdin, watched: &mut Vec<PollFd<'fd>>) -> PollTimeout {
-        let input = if self.pending.is_empty() && !self.input_ended { PollFlags::POLLIN } else { PollFlags::empty() };
+        let input =
+            if self.pending.is_empty() && !self.input_ended { PollFlags::POLLIN } else { PollFlags::empty() };
         watched.push(PollFd::new(stdin.as_fd(), input));
         if self.hung_up {
             return PollTimeout::from(IDLE);
@@ -355,6 +356,8 @@ pub fn run_fresh(
     say: impl Fn(&str),
 ) -> Result<u8, FreshError> {
     let io = |what| move |source| FreshError::Io { what, source };
+    // Before anything is there that a signal could leave behind.
+    let signals = Signals::watch().map_err(io("watch for signals"))?;
     let (ours, theirs) = UnixStream::pair().map_err(io("make a connection"))?;
     theirs.set_nonblocking(true).map_err(io("make a connection"))?;
     let (abandon, abandoned) = oneshot::channel::<()>();
@@ -375,8 +378,7 @@ pub fn run_fresh(
                 }
             })
         });
-        let client = Client::over(ours);
-        let code = client.run(program, None, say);
+        let code = Client::over(ours).follow(signals, program, None, say);
         // A program that runs is ended in order: its connection is closed now.
         if code.as_ref().is_ok_and(|code| *code >= BY_SIGNAL as u8) {
             drop(abandon);

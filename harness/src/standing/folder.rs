@@ -117,7 +117,8 @@ impl Folder {
         // `sudo -E` keeps another user's variable.
         let own = own.filter(|path| fs::symlink_metadata(path).is_ok_and(|found| found.uid() == user));
         if let Some(own) = own {
-            require_private(&own, user)?;
+            // What it shows is the names in it only; what is below is private.
+            require_own(&own, user, 0o022)?;
             return Self::at(own.join(FOLDER), user);
         }
         Self::at(PathBuf::from(format!("/run/{FOLDER}-{user}")), user)
@@ -129,10 +130,14 @@ impl Folder {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => {
                 let hint = "XDG_RUNTIME_DIR has to name a folder of your own, such as /run/user/UID";
-                return Err(StandingError::Folder { path, message: format!("make the folder: {error}"), hint });
+                return Err(StandingError::Folder {
+                    path,
+                    message: format!("make the folder: {error}"),
+                    hint,
+                });
             }
         }
-        require_private(&path, user)?;
+        require_own(&path, user, 0o077)?;
         Ok(Self { path })
     }
 
@@ -359,8 +364,9 @@ pub(super) fn remove(path: &Path) -> Result<(), StandingError> {
     }
 }
 
-/// Looks at the folder itself, and not at what a link leads to.
-fn require_private(path: &Path, user: u32) -> Result<(), StandingError> {
+/// A folder of that user's, in which nobody else has the permissions of `others`. It is looked at itself, and not what a link
+/// leads to.
+fn require_own(path: &Path, user: u32, others: u32) -> Result<(), StandingError> {
     let refuse = |message: String, hint: &'static str| {
         Err(StandingError::Folder { path: path.to_owned(), message, hint })
     };
@@ -370,10 +376,13 @@ fn require_private(path: &Path, user: u32) -> Result<(), StandingError> {
     }
     if found.uid() != user {
         let message = format!("it belongs to user {}, and this is user {user}", found.uid());
-        return refuse(message, "it is another user's: leave it, and set XDG_RUNTIME_DIR to a folder of your own");
+        return refuse(
+            message,
+            "it is another user's: leave it, and set XDG_RUNTIME_DIR to a folder of your own",
+        );
     }
     let mode = found.mode() & 0o7777;
-    if mode & 0o077 != 0 {
+    if mode & others != 0 {
         return refuse(format!("others may use it (mode {mode:o})"), "chmod 700, when all in it is yours");
     }
     Ok(())

@@ -16,9 +16,7 @@ pub struct Name(String);
 
 /// A text that is no name.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error(
-    "{0:?} is no name of a host: 1 to {LIMIT} letters, digits and hyphens, and no hyphen first"
-)]
+#[error("{0:?} is no name of a host: 1 to {LIMIT} letters, digits and hyphens, and no hyphen first")]
 pub struct BadName(String);
 
 impl Name {
@@ -71,7 +69,9 @@ mod tests {
             assert_eq!(good.parse::<Name>().unwrap().as_str(), good);
         }
         let long = "x".repeat(64);
-        for bad in ["", ".", "..", "../x", "a/b", "-a", "a b", "a\nb", "bräv", "a\0", "\u{1b}[2J", "a_b", &long] {
+        for bad in
+            ["", ".", "..", "../x", "a/b", "-a", "a b", "a\nb", "bräv", "a\0", "\u{1b}[2J", "a_b", &long]
+        {
             assert!(bad.parse::<Name>().is_err(), "{bad:?}");
         }
     }

@@ -109,9 +109,9 @@ async fn run(
         None => (None, descriptors),
         Some(window) => {
             let host = if program.inside == Inside::Engine { stand.machine() } else { stand.user() };
-            match terminal::open(host, window).and_then(|(master, slave)| {
-                Ok((master, vec![slave.try_clone()?, slave.try_clone()?, slave]))
-            }) {
+            match terminal::open(host, window)
+                .and_then(|(master, slave)| Ok((master, vec![slave.try_clone()?, slave.try_clone()?, slave])))
+            {
                 Ok((master, three)) => (Some(master), three),
                 Err(error) => {
                     let answer = refuse(format!("make a terminal in the host: {error}"), NOT_TRIED);
@@ -130,12 +130,10 @@ async fn run(
     };
     let Prepared { host, command, name, made } = prepared;
     let answer = match command.stdin(stdin).stdout(stdout).stderr(stderr).spawn().await {
-        Ok(mut process) => {
-            match connection.answer(&Answer::Started, master.take()).await {
-                Ok(()) => follow(host, connection, lines, &mut process).await,
-                Err(_) => None,
-            }
-        }
+        Ok(mut process) => match connection.answer(&Answer::Started, master.take()).await {
+            Ok(()) => follow(host, connection, lines, &mut process).await,
+            Err(_) => None,
+        },
         Err(ExecError::NotStarted { source, .. }) => {
             let code = terminal::code_of(&source);
             Some(refuse(terminal::refusal(&name, &source), code))
@@ -281,9 +279,9 @@ impl Connection {
         let mut sent = 0;
         while sent < bytes.len() {
             self.stream.writable().await?;
-            let result = self.stream.try_io(Interest::WRITABLE, || {
-                send(self.stream.as_fd(), &bytes[sent..], &descriptors)
-            });
+            let result = self
+                .stream
+                .try_io(Interest::WRITABLE, || send(self.stream.as_fd(), &bytes[sent..], &descriptors));
             match result {
                 Ok(length) => {
                     sent += length;
