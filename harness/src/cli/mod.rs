@@ -111,9 +111,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Presets(arguments) => presets::run(&arguments),
         Command::Clean(arguments) => hosts::clean(&arguments),
         Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Arguments::command(), "openshell-harness", &mut script);
-            output::line(String::from_utf8_lossy(&script).trim_end());
+            output::line(completions(shell).trim_end());
             Ok(ExitCode::SUCCESS)
         }
         Command::Fingerprint(command) => fingerprint::run(command),
@@ -126,4 +124,11 @@ pub(crate) fn run() -> ExitCode {
         output::error(&error);
         ExitCode::FAILURE
     })
+}
+
+fn completions(shell: clap_complete::Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "openshell-harness", &mut script);
+    // clap_complete 4.6 calls a program with a hyphen by two names in its script for bash, and so completes no subcommand.
+    String::from_utf8_lossy(&script).replace("openshell__subcmd__harness", "openshell__harness")
 }

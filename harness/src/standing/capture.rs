@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
+use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -28,6 +29,9 @@ const SNAP: usize = 256 * 1024;
 
 /// What the kernel keeps for us while we write, in bytes.
 const BACKLOG: usize = 8 * 1024 * 1024;
+
+/// The kernel's mark of a packet that leaves (`PACKET_OUTGOING` in `linux/if_packet.h`).
+const OUTGOING: u8 = 4;
 
 /// What to capture.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -140,8 +144,12 @@ fn receive(socket: &OwnedFd, index: usize) -> nix::Result<Option<Packet>> {
         ControlMessageOwned::ScmTimestampns(time) => Some(time),
         _ => None,
     });
-    let (length, from) = (message.bytes, message.address.map(|address| address.ifindex()));
-    if from != Some(index) {
+    let (length, from) = (message.bytes, message.address);
+    // What a loopback interface sends comes in again at once, and is one packet.
+    let is_wanted = |from: LinkAddr| {
+        from.ifindex() == index && !(from.hatype() == libc::ARPHRD_LOOPBACK && from.pkttype() == OUTGOING)
+    };
+    if !from.is_some_and(is_wanted) {
         return Ok(None);
     }
     buffer.truncate(length);

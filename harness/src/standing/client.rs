@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -38,8 +39,8 @@ enum Waited {
     On,
     /// The caretaker has gone away.
     Alone,
-    /// A signal came before the program ran.
-    GivenUp(i32),
+    /// Signals came that are for the program.
+    Signalled(Vec<i32>),
 }
 
 impl Client {
@@ -85,18 +86,20 @@ impl Client {
     }
 
     /// Runs a program with this process's standard input, output and error, and returns the exit code that a shell would have.
-    /// Where input and output are a terminal the program gets one of the host's own. Signals are passed on to it; one that
-    /// comes before it runs gives it up. Its standard output is `output` where that is given. `say` prints what there is to say when it could not be started.
+    /// Where input and output are a terminal the program gets one of the host's own. Signals are passed on to it; a second one
+    /// before it runs gives it up. Its standard output is `output` where that is given. `say` prints what there is to say when it could not be started.
     ///
     /// # Errors
     /// When the connection breaks.
     pub fn run(self, program: &Program, output: Option<OwnedFd>, say: impl Fn(&str)) -> io::Result<u8> {
-        self.follow(Signals::watch()?, program, output, say)
+        self.follow(Signals::watch()?, &|| false, program, output, say)
     }
 
+    /// The same, where the first signal gives it up as long as the host is `booting`.
     fn follow(
         mut self,
         mut signals: Signals,
+        booting: &dyn Fn() -> bool,
         program: &Program,
         output: Option<OwnedFd>,
         say: impl Fn(&str),
@@ -112,7 +115,7 @@ impl Client {
         // A reader of what the program writes waits for the end of all that can write.
         drop(output);
         let mut screen: Option<Screen> = None;
-        let mut started = false;
+        let (mut started, mut asked_to_end) = (false, false);
         loop {
             while let Some(line) = self.lines.next() {
                 let (code, refusal) = match serde_json::from_slice(&line)? {
@@ -133,21 +136,25 @@ impl Client {
                 refusal.iter().for_each(|message| say(message));
                 return Ok(code);
             }
-            match self.wait(&mut signals, screen.as_mut(), started)? {
+            match self.wait(&mut signals, screen.as_mut())? {
                 Waited::On => {}
                 Waited::Alone => return Err(io::Error::other("the host has ended")),
-                Waited::GivenUp(signal) => return Ok((BY_SIGNAL + signal) as u8),
+                Waited::Signalled(numbers) => {
+                    for signal in numbers {
+                        if !started && (asked_to_end || booting()) {
+                            return Ok((BY_SIGNAL + signal) as u8);
+                        }
+                        // The program may run already, and the word of it be on its way.
+                        asked_to_end = true;
+                        self.ask(&Request::Signal(signal), &[])?;
+                    }
+                }
             }
         }
     }
 
     /// Waits until something happens, and carries what is there.
-    fn wait(
-        &mut self,
-        signals: &mut Signals,
-        mut screen: Option<&mut Screen>,
-        started: bool,
-    ) -> io::Result<Waited> {
+    fn wait(&mut self, signals: &mut Signals, mut screen: Option<&mut Screen>) -> io::Result<Waited> {
         let (answered, signalled, ready) = {
             let mut watched = vec![
                 PollFd::new(self.stream.as_fd(), PollFlags::POLLIN),
@@ -173,13 +180,13 @@ impl Client {
             }
             screen.carry(&ready)?;
         }
-        for signal in passing.into_iter().filter(|signal| *signal != Signal::SIGWINCH as i32) {
-            if !started {
-                return Ok(Waited::GivenUp(signal));
-            }
-            self.ask(&Request::Signal(signal), &[])?;
-        }
-        Ok(if here { Waited::On } else { Waited::Alone })
+        let numbers: Vec<i32> =
+            passing.into_iter().filter(|signal| *signal != Signal::SIGWINCH as i32).collect();
+        Ok(match (here, numbers.is_empty()) {
+            (_, false) => Waited::Signalled(numbers),
+            (true, true) => Waited::On,
+            (false, true) => Waited::Alone,
+        })
     }
 
     fn ask(&self, request: &Request, descriptors: &[std::os::fd::BorrowedFd<'_>]) -> io::Result<()> {
@@ -360,6 +367,7 @@ pub fn run_fresh(
     let signals = Signals::watch().map_err(io("watch for signals"))?;
     let (ours, theirs) = UnixStream::pair().map_err(io("make a connection"))?;
     theirs.set_nonblocking(true).map_err(io("make a connection"))?;
+    let booting = AtomicBool::new(true);
     let (abandon, abandoned) = oneshot::channel::<()>();
     thread::scope(|scope| {
         let host = scope.spawn(|| {
@@ -369,6 +377,7 @@ pub fn run_fresh(
                 let theirs = tokio::net::UnixStream::from_std(theirs).map_err(io("make a connection"))?;
                 let stand = on_stand(file, options, async |stand| {
                     ready();
+                    booting.store(false, Ordering::Relaxed);
                     server::serve(stand, theirs).await;
                 });
                 tokio::select! {
@@ -378,7 +387,8 @@ pub fn run_fresh(
                 }
             })
         });
-        let code = Client::over(ours).follow(signals, program, None, say);
+        let is_booting = || booting.load(Ordering::Relaxed);
+        let code = Client::over(ours).follow(signals, &is_booting, program, None, say);
         // A program that runs is ended in order: its connection is closed now.
         if code.as_ref().is_ok_and(|code| *code >= BY_SIGNAL as u8) {
             drop(abandon);

@@ -281,9 +281,10 @@ impl Entry {
             }
         };
         (listed.state, listed.why) = if !record.caretaker.is_alive() {
-            let why = match &record.stage {
-                Stage::Ended(why) => why.clone(),
-                Stage::Booting | Stage::Ready => "its caretaker was killed".to_owned(),
+            // It may have written its last words since; now that it is gone, they are the last.
+            let why = match self.record().map(|last| last.stage) {
+                Ok(Stage::Ended(why)) => why,
+                _ => "its caretaker was killed".to_owned(),
             };
             (State::Dead, Some(why))
         } else if let Some(host) = record.hosts.iter().find(|host| !host.init.is_alive()) {
