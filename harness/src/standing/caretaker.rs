@@ -224,11 +224,12 @@ async fn keep(
         describe(stand, &mut now);
         let listener = listen(entry)?;
         entry.write(&now).map_err(|error| error.to_string())?;
+        let hosts = now.hosts.clone();
         record.replace(now);
         crate::service::say(format_args!("{:6.2} s  ready", begun.elapsed().as_secs_f64()));
         is_ready.notify_one();
         tell(&Event::Ready);
-        let ended = serve(stand, listener, &record.borrow().hosts).await;
+        let ended = serve(stand, listener, &hosts).await;
         if let Ok(Some(why)) = &ended {
             crate::service::say(format_args!("{:6.2} s  {why}", begun.elapsed().as_secs_f64()));
             crate::service::say(tail(&server::log(stand), 30));

@@ -73,7 +73,7 @@ pub(super) fn log(stand: &Stand<'_>) -> String {
     let mut text = String::new();
     let mut add = |head: &str, body: &str| {
         if !body.trim().is_empty() {
-            text.push_str(&format!("== {head}\n{}\n", body.trim_end()));
+            text.extend(["== ", head, "\n", body.trim_end(), "\n"]);
         }
     };
     add("the host's first processes", &stand.user().log());
