@@ -91,8 +91,7 @@ pub(super) fn exec(arguments: ExecArguments) -> Result<ExitCode> {
     let progress = std::sync::Arc::new(Progress::begin());
     let shown = progress.clone();
     let options = order.options()?.on_progress(move |what| shown.show(what));
-    let code =
-        run_fresh(&file, &options, &program, || progress.clear(), |message| output::talk_error(message));
+    let code = run_fresh(&file, &options, &program, || progress.clear(), output::talk_error);
     progress.clear();
     Ok(code.map(ExitCode::from).unwrap_or_else(|error| {
         output::error(&error.into());
@@ -155,7 +154,7 @@ fn in_standing(entry: &Entry, program: &Program, output: Option<File>) -> Result
             return Ok(ExitCode::from(NOT_TRIED));
         }
     };
-    let code = client.run(program, output.map(Into::into), |message| output::talk_error(message));
+    let code = client.run(program, output.map(Into::into), output::talk_error);
     Ok(code.map(ExitCode::from).unwrap_or_else(|error| {
         output::error(&anyhow::Error::from(error).context(format!("host {}", entry.name)));
         ExitCode::from(NOT_TRIED)
