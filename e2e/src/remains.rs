@@ -54,7 +54,10 @@ fn processes_and_namespaces(found: &mut BTreeSet<String>) {
         let read = |file: &str| fs::read_to_string(process.path().join(file)).unwrap_or_default();
         let command = read("cmdline").replace('\0', " ");
         let groups = read("cgroup");
-        if command.starts_with("openshell-harness-keeper") || groups.contains("/openshell-harness.") {
+        let is_theirs = ["openshell-harness-keeper", "openshell-harness-caretaker"]
+            .iter()
+            .any(|name| command.starts_with(name));
+        if is_theirs || groups.contains("/openshell-harness.") {
             found.insert(format!("process {pid} {command}"));
         }
         let foreign = fs::metadata(process.path().join("ns/net"))

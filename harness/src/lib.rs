@@ -43,10 +43,12 @@ pub mod machine;
 pub mod noise;
 mod packets;
 pub mod posture;
+pub mod preset;
 pub mod privilege;
 pub mod results;
 pub mod scenario;
 pub mod service;
+pub mod standing;
 pub mod trace;
 pub mod vm;
 
@@ -56,6 +58,7 @@ pub use image::{Image, ImageError};
 pub use machine::Fingerprint;
 pub use noise::Noise;
 pub use posture::{Passage, Posture, PostureError, Ufw};
+pub use preset::{Preset, UnknownPreset};
 pub use privilege::{Privilege, PrivilegeError};
 pub use trace::{Decided, HostTrace, TraceError, TracedDial};
 

@@ -2,23 +2,29 @@
 
 mod conform;
 mod doctor;
+mod exec;
 mod fingerprint;
+mod hosts;
 mod image;
 mod output;
+mod presets;
 mod reproduce;
 mod scenario;
+mod source;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use harness::Privilege;
+use harness::standing::Name;
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (build ", env!("OPENSHELL_BUILD_ID"), ")");
 
 /// Builds hermetic Linux hosts with a real engine and a real firewall.
 ///
-/// Exit codes: 0 done, 1 it went wrong, 2 the command line is wrong.
+/// Exit codes: 0 done, 1 it went wrong, 2 the command line is wrong. `exec` and `shell` have the program's: 128 and the
+/// signal's number where a signal ended it, 125 where it was not even tried, 126 and 127 as in a shell.
 #[derive(Parser)]
 #[command(name = "openshell-harness", version = VERSION)]
 struct Arguments {
@@ -55,6 +61,36 @@ enum Command {
     Conform(conform::Arguments),
     /// List scenarios with where they come from.
     Scenarios(scenario::ListArguments),
+    /// Start a host that stays until `down`.
+    Up(hosts::UpArguments),
+    /// List the hosts that are up, and what is left of others.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// End hosts, and remove what is left of dead ones.
+    Down(hosts::DownArguments),
+    /// Print what a host's caretaker, first processes and engine have said.
+    Logs {
+        /// The host's name.
+        name: Name,
+    },
+    /// A shell in a host.
+    Shell(exec::ShellArguments),
+    /// Run a command in a host that is up, or in one that is made for it; its exit code is this program's.
+    Exec(exec::ExecArguments),
+    /// Capture the packets of a host's bridge, or of a sandbox's link, as a pcap file.
+    Pcap(exec::PcapArguments),
+    /// List the hosts that have a name of their own.
+    Presets(presets::PresetsArguments),
+    /// List what killed hosts have left behind, ask, and remove it; only what is yours.
+    Clean(hosts::CleanArguments),
+    /// Print the completions for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
     /// Take the machine's fingerprint, or compare it with an earlier one.
     #[command(subcommand)]
     Fingerprint(fingerprint::Command),
@@ -64,6 +100,9 @@ enum Command {
 
 /// Runs the program.
 pub(crate) fn run() -> ExitCode {
+    if let Some(code) = harness::standing::caretaker_if_asked() {
+        return code;
+    }
     // A usage error ends the program here with exit code 2, as clap does.
     let arguments = Arguments::parse();
     let privilege = arguments.privilege.unwrap_or_else(privilege_of_environment);
@@ -76,6 +115,19 @@ pub(crate) fn run() -> ExitCode {
         Command::Run(arguments) => entered().and_then(|()| scenario::run(arguments)),
         Command::Conform(arguments) => entered().and_then(|()| conform::run(arguments)),
         Command::Scenarios(arguments) => scenario::list(arguments),
+        Command::Up(arguments) => entered().and_then(|()| hosts::up(&arguments)),
+        Command::List { json } => hosts::list(json),
+        Command::Down(arguments) => hosts::down(&arguments),
+        Command::Logs { name } => hosts::logs(&name),
+        Command::Shell(arguments) => entered().and_then(|()| exec::shell(arguments)),
+        Command::Exec(arguments) => entered().and_then(|()| exec::exec(arguments)),
+        Command::Pcap(arguments) => exec::pcap(arguments),
+        Command::Presets(arguments) => presets::run(&arguments),
+        Command::Clean(arguments) => hosts::clean(&arguments),
+        Command::Completions { shell } => {
+            output::line(completions(shell).trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Fingerprint(command) => fingerprint::run(command),
         Command::BuildId => {
             output::line(harness::BUILD_ID);
@@ -96,4 +148,11 @@ fn privilege_of_environment() -> Privilege {
         let message = format!("{}: {message}", Privilege::VARIABLE);
         Arguments::command().error(clap::error::ErrorKind::InvalidValue, message).exit()
     })
+}
+
+fn completions(shell: clap_complete::Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "openshell-harness", &mut script);
+    // clap_complete 4.6 calls a program with a hyphen by two names in its script for bash, and so completes no subcommand.
+    String::from_utf8_lossy(&script).replace("openshell__subcmd__harness", "openshell__harness")
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 /// A line of data. A reader that has gone away (`| head`) is no error.
@@ -24,6 +25,53 @@ pub(super) fn error(error: &anyhow::Error) {
     if !hints.is_empty() {
         talk("");
         hints.iter().for_each(talk);
+    }
+}
+
+/// An error without causes, in words that a program of a host or its caretaker said.
+pub(super) fn talk_error(message: &str) {
+    error(&anyhow::anyhow!("{message}"));
+}
+
+/// What the caller has to mend: the error, and the exit code for it.
+pub(super) fn refuse(message: impl Display) -> ExitCode {
+    talk_error(&message.to_string());
+    ExitCode::from(2)
+}
+
+/// A question on standard error.
+pub(super) fn ask(text: &str) {
+    let mut stderr = std::io::stderr().lock();
+    let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+}
+
+/// What is going on, on a terminal only, in one line that goes when it is done.
+pub(super) struct Progress {
+    begun: Instant,
+    on_terminal: bool,
+}
+
+impl Progress {
+    pub(super) fn begin() -> Self {
+        Self { begun: Instant::now(), on_terminal: std::io::stderr().is_terminal() }
+    }
+
+    pub(super) fn show(&self, what: &str) {
+        if self.on_terminal {
+            let _ = write!(std::io::stderr().lock(), "\r\x1b[K  … {what}");
+        }
+    }
+
+    pub(super) fn clear(&self) {
+        if self.on_terminal {
+            let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
+        }
+    }
+
+    /// Clears the line; returns how long it took.
+    pub(super) fn end(self) -> String {
+        self.clear();
+        seconds(self.begun.elapsed())
     }
 }
 

@@ -73,6 +73,9 @@ pub(super) struct ListArguments {
     /// Print the JSON schema of the files instead
     #[arg(long, conflicts_with = "paths")]
     schema: bool,
+    /// Print JSON
+    #[arg(long, conflicts_with = "schema")]
+    json: bool,
 }
 
 pub(super) fn run(arguments: RunArguments) -> Result<ExitCode> {
@@ -201,6 +204,19 @@ pub(super) fn list(arguments: ListArguments) -> Result<ExitCode> {
         Ok(corpus) => corpus,
         Err(error) => return Ok(refuse(&error)),
     };
+    if arguments.json {
+        let row = |file: &ScenarioFile| {
+            serde_json::json!({
+                "name": file.name(),
+                "path": file.path,
+                "title": file.scenario.title,
+                "source": file.scenario.source,
+            })
+        };
+        let rows: Vec<_> = corpus.files.iter().map(row).collect();
+        output::line(serde_json::to_string_pretty(&rows)?);
+        return Ok(ExitCode::SUCCESS);
+    }
     let width = |text: &dyn Fn(&ScenarioFile) -> usize| corpus.files.iter().map(text).max().unwrap_or(0);
     let name = width(&|file| file.name().len());
     let title = width(&|file| file.scenario.title.len());

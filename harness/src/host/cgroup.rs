@@ -196,14 +196,14 @@ fn own_name() -> io::Result<String> {
     Ok(format!("{PREFIX}{}.{}.{start}", boot_id()?, std::process::id()))
 }
 
-fn boot_id() -> io::Result<String> {
+pub(crate) fn boot_id() -> io::Result<String> {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
     Ok(id.chars().filter(char::is_ascii_hexdigit).take(8).collect())
 }
 
 /// Field 22 of `/proc/PID/stat`, in clock ticks since the boot; `None` when there is no such process, or a dead one that
 /// nobody has waited for yet.
-fn start_time(stat: &str) -> Option<String> {
+pub(crate) fn start_time(stat: &str) -> Option<String> {
     start_time_in(&fs::read_to_string(stat).ok()?)
 }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::file::{FileError, ScenarioFile};
-use super::format::Event;
 
 /// Scenario files, in the order of their paths.
 #[derive(Clone, Debug, Default)]
@@ -117,7 +116,7 @@ fn control(file: &ScenarioFile) -> Result<(), FileError> {
         [option, _] if option == "--deadline" => Vec::new(),
         all => all.to_vec(),
     };
-    let lines = differing_lines(&file.scenario.events, &control.scenario.events)
+    let lines = edits(&file.scenario.events, &control.scenario.events)
         + usize::from(arguments(file) != arguments(&control));
     if lines == 1 {
         return Ok(());
@@ -128,8 +127,8 @@ fn control(file: &ScenarioFile) -> Result<(), FileError> {
     ))
 }
 
-/// How many events have to be added, removed or replaced to make one list the other.
-fn differing_lines(one: &[Event], other: &[Event]) -> usize {
+/// How many parts have to be added, removed or replaced to make one list the other.
+pub(crate) fn edits<T: PartialEq>(one: &[T], other: &[T]) -> usize {
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (i, left) in one.iter().enumerate() {
         let mut diagonal = row[0];

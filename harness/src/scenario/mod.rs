@@ -39,9 +39,11 @@ mod place;
 mod record;
 mod run;
 mod services;
+mod stand;
 mod table;
 
 pub use compare::{Row, compare};
+pub(crate) use corpus::edits;
 pub use corpus::{Corpus, CorpusError};
 pub(crate) use file::word;
 pub use file::{FileError, ScenarioFile};
@@ -50,4 +52,5 @@ pub use observer::{Look, Moment, Observer};
 pub use oracle::OracleError;
 pub use record::{Check, Keep, Recorded, Step};
 pub use run::{Answer, Beside, Outcome, RunError, Runner, User};
+pub use stand::{Stand, StandOptions, on_stand};
 pub use table::{Tally, Widths};

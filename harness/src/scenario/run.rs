@@ -110,6 +110,14 @@ pub enum RunError {
     /// It could not be tried whether the machine has what the scenario needs.
     #[error("skip_unless: {0}")]
     Capability(#[source] ExecError),
+    /// The host lacks what the scenario needs.
+    #[error("{path}: {reason}", path = .path.display())]
+    Lacks {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
     /// An event did not happen.
     #[error("{path}:{line}: {source}", path = .path.display())]
     Event {

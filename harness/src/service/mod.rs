@@ -54,5 +54,5 @@ pub use other::{Behaviour, OtherService};
 pub use process::{Service, ServiceError};
 pub use proxy::OllamaProxy;
 pub(crate) use stand_in::accept;
-pub(crate) use stand_in::start_if_asked as start_stand_in_if_asked;
+pub(crate) use stand_in::{VARIABLE as STAND_IN_VARIABLE, say, start_if_asked as start_stand_in_if_asked};
 pub use tls::TLS_FOLDER;

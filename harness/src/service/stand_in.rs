@@ -19,7 +19,7 @@ use super::{dns, gateway, manager, other, proxy};
 
 /// The environment variable with what the service is to be, as JSON. A program stands in only when it has this and is
 /// called like a service, so neither the name nor a forgotten variable alone takes a program over.
-pub(super) const VARIABLE: &str = "OPENSHELL_HARNESS_STAND_IN";
+pub(crate) const VARIABLE: &str = "OPENSHELL_HARNESS_STAND_IN";
 
 /// What the variable has for a service without a creator: it is told everything in the way of the real one, and runs until
 /// it is ended.
@@ -32,6 +32,9 @@ pub(crate) fn start_if_asked() {
     let arg0 = std::env::args_os().next().unwrap_or_default();
     let Some(name) = Path::new(&arg0).file_name() else { return };
     let config = config.to_string_lossy();
+    if let Some(name) = name.to_str() {
+        crate::standing::start_if_asked(name, &config);
+    }
     let served = match name.to_str() {
         Some(gateway::NAME) if config == CONTRACT.1 => serve(gateway::NAME, gateway::run_by_contract),
         Some(proxy::NAME) if config == CONTRACT.1 => serve(proxy::NAME, proxy::run_by_contract),
@@ -92,7 +95,7 @@ pub(super) fn announce(addresses: &[SocketAddr]) -> Result<(), String> {
 }
 
 /// Writes a line to the log.
-pub(super) fn say(line: impl Display) {
+pub(crate) fn say(line: impl Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 

@@ -103,6 +103,27 @@ pub fn receive_with_descriptors(socket: impl AsFd, buffer: &mut [u8]) -> nix::Re
     Ok((message.bytes, descriptors))
 }
 
+/// How many packets a packet socket had no room for since it was asked for the last time.
+///
+/// # Errors
+/// What `getsockopt(2)` says, such as that it is no packet socket.
+pub fn packets_dropped(socket: impl AsFd) -> nix::Result<u32> {
+    // `struct tpacket_stats`: packets, drops.
+    let mut counts = [0_u32; 2];
+    let mut length = size_of_val(&counts) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to `counts`, which outlives the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            counts.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    Errno::result(result).map(|_| counts[1])
+}
+
 /// Sets the loopback interface of the current network namespace up.
 ///
 /// # Errors

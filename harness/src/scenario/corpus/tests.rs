@@ -2,6 +2,7 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
+use crate::scenario::format::Event;
 
 /// A file of the corpus below, with its cause and what follows the head.
 fn text(verdict: &str, head: &str, events: &[&str]) -> String {
@@ -95,7 +96,7 @@ fn every_file_that_is_none_is_named() {
 #[test]
 fn a_line_that_was_added_removed_or_replaced_is_one_line() {
     let run = |lines: &str| lines.chars().map(|c| Event::Run(c.to_string())).collect::<Vec<_>>();
-    let differ = |one: &str, other: &str| differing_lines(&run(one), &run(other));
+    let differ = |one: &str, other: &str| edits(&run(one), &run(other));
     assert_eq!(differ("abc", "abc"), 0);
     assert_eq!(differ("abc", "abxc"), 1);
     assert_eq!(differ("abc", "ac"), 1);

@@ -53,6 +53,33 @@ pub enum Event {
     Check(String),
 }
 
+impl Event {
+    /// What is going on while it happens, in a few words.
+    #[must_use]
+    pub fn words(&self) -> &'static str {
+        match self {
+            Self::Network(_) => "create a network",
+            Self::RemoveNetwork(_) => "remove a network",
+            Self::Gateway(_) => "start the gateway",
+            Self::Proxy(_) => "start the Ollama proxy",
+            Self::Service(_) => "start a service",
+            Self::Container(_) => "start a container",
+            Self::Stop(_) => "stop a service",
+            Self::Freeze(_) => "freeze a service",
+            Self::FillQueue(_) => "fill a service's queue",
+            Self::Posture(_) => "put the firewall in force",
+            Self::Run(_) => "run a command",
+            Self::Control(_) => "try the control port",
+            Self::Engine(_) => "disturb the engine",
+            Self::Relay(_) => "put a relay before the engine",
+            Self::Resolver(_) => "change the resolver",
+            Self::NameServer(_) => "start a name server",
+            Self::Forwarder(_) => "change the forwarder",
+            Self::DuringCheck(_) | Self::Check(_) => "leave out a check",
+        }
+    }
+}
+
 /// A network. All keys are optional.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

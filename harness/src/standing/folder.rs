@@ -1,0 +1,535 @@
+//! Where standing hosts are written down: a private folder of the user.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::fcntl::OFlag;
+
+use super::client::Client;
+use super::name::Name;
+use super::record::{HostRecord, Listed, Record, Stage, State, VERSION};
+use crate::host::cgroup;
+use crate::image::Cache;
+
+/// The folder's name in `$XDG_RUNTIME_DIR`, and the beginning of that in `/run`.
+const FOLDER: &str = "openshell-harness";
+
+/// The beginning of the names of folders that are being made; no host's name has a dot.
+const NEW: &str = ".new-";
+
+/// No record is so long.
+const RECORD_LIMIT: u64 = 256 * 1024;
+
+/// How long a caretaker may take to answer what its host's state is: an engine that is stopped takes two thirds of it.
+const STATUS_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long a caretaker may take to end its host; measured: 40 ms.
+const END_PATIENCE: Duration = Duration::from_secs(15);
+
+/// Why something about standing hosts could not be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StandingError {
+    /// There is no private place for their records.
+    #[error("{path}: {message}\nhint: {hint}", path = .path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+        /// The way out.
+        hint: &'static str,
+    },
+    /// There is a host of that name.
+    #[error("there is a host {name} already, and it is {state}\nhint: openshell-harness down {name}, or --name gives the new one another name", state = .state.word())]
+    Exists {
+        /// The name.
+        name: Name,
+        /// Its state.
+        state: State,
+    },
+    /// There is no host of that name.
+    #[error("there is no host {name}{known}")]
+    Unknown {
+        /// The name.
+        name: Name,
+        /// Those that there are, on a line of its own.
+        known: String,
+    },
+    /// The host does not take requests.
+    #[error("host {name} is {state}: {why}\nhint: openshell-harness logs {name}; openshell-harness down {name}", state = .state.word())]
+    NotUp {
+        /// The name.
+        name: Name,
+        /// Its state.
+        state: State,
+        /// What is wrong.
+        why: String,
+    },
+    /// The host did not come up; in the words of what failed.
+    #[error("{0}")]
+    Failed(String),
+    /// Something of the host is left.
+    #[error("{0}")]
+    Left(String),
+    /// A file could not be read or written.
+    #[error("{path}: {source}", path = .path.display())]
+    Io {
+        /// Which one.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl StandingError {
+    pub(super) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { path: path.into(), source }
+    }
+}
+
+/// The folder with the records of this user's hosts.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    path: PathBuf,
+}
+
+/// A host's own folder.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The host's name.
+    pub name: Name,
+    pub(super) path: PathBuf,
+}
+
+impl Folder {
+    /// The caller's: `openshell-harness` in `$XDG_RUNTIME_DIR` where that is the caller's own, else `/run/openshell-harness-UID`.
+    /// It is made when it is missing.
+    ///
+    /// # Errors
+    /// When it is not private: another user's, a link, or open to others.
+    pub fn open() -> Result<Self, StandingError> {
+        let user = nix::unistd::geteuid().as_raw();
+        let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
+        // `sudo -E` keeps another user's variable.
+        let own = own.filter(|path| fs::symlink_metadata(path).is_ok_and(|found| found.uid() == user));
+        if let Some(own) = own {
+            // What it shows is the names in it only; what is below is private.
+            require_own(&own, user, 0o022)?;
+            return Self::at(own.join(FOLDER), user);
+        }
+        Self::at(PathBuf::from(format!("/run/{FOLDER}-{user}")), user)
+    }
+
+    fn at(path: PathBuf, user: u32) -> Result<Self, StandingError> {
+        match fs::DirBuilder::new().mode(0o700).create(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => {
+                let hint = "XDG_RUNTIME_DIR has to name a folder of your own, such as /run/user/UID";
+                return Err(StandingError::Folder {
+                    path,
+                    message: format!("make the folder: {error}"),
+                    hint,
+                });
+            }
+        }
+        require_own(&path, user, 0o077)?;
+        Ok(Self { path })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The host of that name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn find(&self, name: &Name) -> Result<Entry, StandingError> {
+        let entry = self.entry(name);
+        if entry.path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+            return Ok(entry);
+        }
+        let names: Vec<String> = self.entries()?.iter().map(|entry| entry.name.to_string()).collect();
+        let known = match names[..] {
+            [] => "; there is none".to_owned(),
+            _ => format!("; there are: {}", names.join(", ")),
+        };
+        Err(StandingError::Unknown { name: name.clone(), known })
+    }
+
+    /// All hosts, by name.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn entries(&self) -> Result<Vec<Entry>, StandingError> {
+        let mut entries: Vec<Entry> =
+            self.names()?.iter().filter_map(|name| Some(self.entry(&name.parse().ok()?))).collect();
+        entries.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(entries)
+    }
+
+    /// Folders of hosts that never came to have a name, because their caretaker was killed at once.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn abandoned(&self) -> Result<Vec<PathBuf>, StandingError> {
+        let mut paths: Vec<PathBuf> = self
+            .names()?
+            .iter()
+            .filter(|name| name.starts_with(NEW))
+            .map(|name| self.path.join(name))
+            .filter(|path| !read_record(path).is_ok_and(|record| record.caretaker.is_alive()))
+            .collect();
+        paths.sort();
+        Ok(paths)
+    }
+
+    fn names(&self) -> Result<Vec<String>, StandingError> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(StandingError::io(&self.path))? {
+            let entry = entry.map_err(StandingError::io(&self.path))?;
+            // A link is nobody's host.
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                names.extend(entry.file_name().into_string());
+            }
+        }
+        Ok(names)
+    }
+
+    fn entry(&self, name: &Name) -> Entry {
+        Entry { name: name.clone(), path: self.path.join(name.as_str()) }
+    }
+
+    /// Makes a host's folder, which has its record from the first moment on.
+    pub(super) fn claim(&self, record: &Record) -> Result<Entry, StandingError> {
+        let entry = self.entry(&record.name);
+        let new = self.path.join(format!("{NEW}{}-{}", record.caretaker.pid, record.caretaker.start));
+        fs::DirBuilder::new().mode(0o700).create(&new).map_err(StandingError::io(&new))?;
+        let claimed = write_record(&new, record)
+            .and_then(|()| fs::rename(&new, &entry.path).map_err(StandingError::io(&entry.path)));
+        if claimed.is_ok() {
+            return Ok(entry);
+        }
+        let _ = fs::remove_dir_all(&new);
+        // The rename refuses a folder that has something in it.
+        if entry.path.exists() {
+            return Err(StandingError::Exists { name: record.name.clone(), state: entry.look().state });
+        }
+        claimed.map(|()| entry)
+    }
+}
+
+/// Removes control groups that killed hosts have left behind.
+pub(super) fn sweep() {
+    if let Ok(_lock) = Cache::open().and_then(|cache| cache.lock("cgroups")) {
+        let _ = cgroup::sweep();
+    }
+}
+
+impl Entry {
+    /// Its record.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is of another version.
+    pub fn record(&self) -> Result<Record, StandingError> {
+        read_record(&self.path)
+    }
+
+    /// Where its log is.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.path.join("log")
+    }
+
+    pub(super) fn socket(&self) -> PathBuf {
+        self.path.join("socket")
+    }
+
+    pub(super) fn write(&self, record: &Record) -> Result<(), StandingError> {
+        write_record(&self.path, record)
+    }
+
+    /// What state it is in now. It never fails: a host that cannot be told about is listed too.
+    #[must_use]
+    pub fn look(&self) -> Listed {
+        let mut listed = Listed {
+            name: self.name.to_string(),
+            state: State::Unreadable,
+            why: None,
+            source: None,
+            title: None,
+            image: None,
+            engine: None,
+            started_at: None,
+            caretaker: None,
+            hosts: Vec::new(),
+            network: None,
+            folder: self.path.clone(),
+        };
+        let record = match self.record() {
+            Ok(record) => record,
+            Err(error) => {
+                listed.why = Some(error.to_string());
+                return listed;
+            }
+        };
+        (listed.state, listed.why) = if !record.caretaker.is_alive() {
+            // It may have written its last words since; now that it is gone, they are the last.
+            let why = match self.record().map(|last| last.stage) {
+                Ok(Stage::Ended(why)) => why,
+                _ => "its caretaker was killed".to_owned(),
+            };
+            (State::Dead, Some(why))
+        } else if let Some(host) = record.hosts.iter().find(|host| !host.init.is_alive()) {
+            (State::Dead, Some(gone(host)))
+        } else if record.stage == Stage::Booting {
+            (State::Booting, None)
+        } else {
+            match Client::connect(&self.socket()).and_then(|client| client.engine(STATUS_PATIENCE)) {
+                Ok(Ok(version)) => {
+                    listed.engine = Some(version);
+                    (State::Up, None)
+                }
+                Ok(Err(message)) => (State::EngineDown, Some(message)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    (State::Stuck, Some(format!("its caretaker does not answer within {STATUS_PATIENCE:?}")))
+                }
+                Err(error) => (State::Stuck, Some(format!("its caretaker does not answer: {error}"))),
+            }
+        };
+        listed.source = Some(record.source);
+        listed.title = Some(record.title);
+        listed.image = Some(record.image);
+        listed.started_at = Some(record.started_at);
+        listed.caretaker = Some(record.caretaker);
+        listed.hosts = record.hosts;
+        listed.network = record.network;
+        listed
+    }
+
+    /// A connection to its caretaker.
+    ///
+    /// # Errors
+    /// When the host does not take requests.
+    pub fn connect(&self) -> Result<Client, StandingError> {
+        Client::connect(&self.socket()).map_err(|_| {
+            let Listed { state, why, .. } = self.look();
+            let why = why.unwrap_or_else(|| "it does not take requests yet".to_owned());
+            StandingError::NotUp { name: self.name.clone(), state, why }
+        })
+    }
+
+    /// Ends the host and removes all that is left of it, whoever of its processes is gone already.
+    ///
+    /// # Errors
+    /// When something is left.
+    pub fn down(&self) -> Result<(), StandingError> {
+        if let Ok(record) = self.record() {
+            let mut gone = record.caretaker.end(END_PATIENCE);
+            // They end with their caretaker; one that is stopped could still be on its way.
+            for host in &record.hosts {
+                gone &= host.init.kill();
+            }
+            if !gone {
+                let message = format!(
+                    "host {} does not end: process {} is still there",
+                    self.name, record.caretaker.pid
+                );
+                return Err(StandingError::Left(message));
+            }
+        }
+        sweep();
+        remove(&self.path)
+    }
+}
+
+pub(super) fn gone(host: &HostRecord) -> String {
+    format!("the first process of {} (pid {}) is gone", host.hostname, host.init.pid)
+}
+
+/// Removes a host's folder; one that its caretaker has removed is removed.
+///
+/// # Errors
+/// When it cannot be.
+pub(super) fn remove(path: &Path) -> Result<(), StandingError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StandingError::io(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// A folder of that user's, in which nobody else has the permissions of `others`. It is looked at itself, and not what a link
+/// leads to.
+fn require_own(path: &Path, user: u32, others: u32) -> Result<(), StandingError> {
+    let refuse = |message: String, hint: &'static str| {
+        Err(StandingError::Folder { path: path.to_owned(), message, hint })
+    };
+    let found = fs::symlink_metadata(path).map_err(StandingError::io(path))?;
+    if found.is_symlink() || !found.is_dir() {
+        return refuse("it is no folder, or a link to one".to_owned(), "remove it");
+    }
+    if found.uid() != user {
+        let message = format!("it belongs to user {}, and this is user {user}", found.uid());
+        return refuse(
+            message,
+            "it is another user's: leave it, and set XDG_RUNTIME_DIR to a folder of your own",
+        );
+    }
+    let mode = found.mode() & 0o7777;
+    if mode & others != 0 {
+        return refuse(format!("others may use it (mode {mode:o})"), "chmod 700, when all in it is yours");
+    }
+    Ok(())
+}
+
+fn read_record(folder: &Path) -> Result<Record, StandingError> {
+    let path = folder.join("record.json");
+    let read = || {
+        let flags = OFlag::O_NOFOLLOW.bits() | OFlag::O_NONBLOCK.bits();
+        let file = File::options().read(true).custom_flags(flags).open(&path)?;
+        let mut text = String::new();
+        file.take(RECORD_LIMIT).read_to_string(&mut text)?;
+        let record: Record = serde_json::from_str(&text)?;
+        if record.version != VERSION {
+            let message = format!("version {} is not known; this program knows {VERSION}", record.version);
+            return Err(io::Error::other(message));
+        }
+        Ok(record)
+    };
+    read().map_err(StandingError::io(&path))
+}
+
+fn write_record(folder: &Path, record: &Record) -> Result<(), StandingError> {
+    let (path, new) = (folder.join("record.json"), folder.join("record.json.new"));
+    let write = || {
+        let mut file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
+            .open(&new)?;
+        serde_json::to_writer_pretty(&mut file, record)?;
+        file.write_all(b"\n")?;
+        // A reader sees the old one or the new one, and never half of one.
+        fs::rename(&new, &path)
+    };
+    write().map_err(StandingError::io(&path))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn user() -> u32 {
+        nix::unistd::geteuid().as_raw()
+    }
+
+    fn record(name: &str) -> Record {
+        Record {
+            version: VERSION,
+            name: name.parse().unwrap(),
+            source: "clean".to_owned(),
+            title: "a test".to_owned(),
+            image: "debian-13".to_owned(),
+            started_at: 0,
+            caretaker: super::super::ProcessId::of(std::process::id() as i32).unwrap(),
+            stage: Stage::Booting,
+            hosts: Vec::new(),
+            network: None,
+        }
+    }
+
+    /// A record whose caretaker is no more.
+    fn dead(name: &str) -> Record {
+        let mut record = record(name);
+        record.caretaker.start = "1".to_owned();
+        record
+    }
+
+    #[test]
+    fn a_place_that_is_not_private_is_refused() {
+        let place = tempfile::tempdir().unwrap();
+        let refused = |path: &Path, user| Folder::at(path.to_owned(), user).unwrap_err().to_string();
+        let real = place.path().join("real");
+        assert_eq!(Folder::at(real.clone(), user()).unwrap().path(), real);
+        assert_eq!(real.metadata().unwrap().mode() & 0o777, 0o700);
+
+        let link = place.path().join("link");
+        symlink(&real, &link).unwrap();
+        assert!(refused(&link, user()).contains("a link to one"));
+        let file = place.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(refused(&file, user()).contains("it is no folder"));
+        assert!(refused(&real, user() + 1).contains("another user's: leave it"));
+        fs::set_permissions(&real, fs::Permissions::from_mode(0o750)).unwrap();
+        assert!(refused(&real, user()).contains("others may use it (mode 750)"));
+        assert!(refused(Path::new("/no/such/place"), user()).contains("XDG_RUNTIME_DIR has to name"));
+    }
+
+    #[test]
+    fn a_name_is_taken_once_and_a_link_is_nobodys_host() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::at(place.path().join("hosts"), user()).unwrap();
+        let entry = folder.claim(&dead("one")).unwrap();
+        assert_eq!(entry.look().state, State::Dead);
+        let error = folder.claim(&record("one")).unwrap_err();
+        assert!(matches!(error, StandingError::Exists { state: State::Dead, .. }), "{error}");
+        let elsewhere = place.path().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        symlink(&elsewhere, folder.path().join("two")).unwrap();
+        assert!(folder.find(&"two".parse().unwrap()).is_err());
+        let error = folder.find(&"three".parse().unwrap()).unwrap_err().to_string();
+        assert_eq!(error, "there is no host three; there are: one");
+        assert_eq!(folder.entries().unwrap().len(), 1);
+        assert!(folder.abandoned().unwrap().is_empty(), "what was refused is gone");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_listed_and_can_be_removed() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::at(place.path().join("hosts"), user()).unwrap();
+        let target = place.path().join("target");
+        fs::write(&target, "kept").unwrap();
+        for (name, break_it) in [
+            ("garbage", &(|path: &Path| fs::write(path, "\u{0}")) as &dyn Fn(&Path) -> io::Result<()>),
+            ("empty", &|path| fs::write(path, "")),
+            ("missing", &|_| Ok(())),
+            ("link", &|path| symlink(&target, path)),
+            ("newer", &|path| fs::write(path, serde_json::to_string(&Record { version: 9, ..record("x") })?)),
+        ] {
+            let entry = folder.claim(&dead(name)).unwrap();
+            let path = entry.path.join("record.json");
+            fs::remove_file(&path).unwrap();
+            break_it(&path).unwrap();
+            let listed = entry.look();
+            assert_eq!(listed.state, State::Unreadable, "{name}");
+            assert!(listed.why.unwrap().contains("record.json"), "{name}");
+            remove(&entry.path).unwrap();
+        }
+        assert_eq!(fs::read_to_string(&target).unwrap(), "kept");
+        assert!(folder.entries().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_folder_that_was_never_claimed_is_abandoned_once_its_maker_is_gone() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::at(place.path().join("hosts"), user()).unwrap();
+        let of_a_living = folder.path().join(".new-1-1");
+        let of_a_dead = folder.path().join(".new-2-2");
+        for (path, record) in [(&of_a_living, record("a")), (&of_a_dead, dead("b"))] {
+            fs::create_dir(path).unwrap();
+            write_record(path, &record).unwrap();
+        }
+        assert_eq!(folder.abandoned().unwrap(), [of_a_dead]);
+    }
+}
