@@ -28,7 +28,6 @@ oracle = "reached"
 "#;
 
 #[test]
-#[expect(clippy::print_stderr, reason = "whoever reads the summary sees it")]
 fn what_the_page_is_opened_with() {
     match driver() {
         Some(driver) => eprintln!("the page is opened by {}", driver.display()),
@@ -89,7 +88,7 @@ fn look(driver: &Path, page: &Path, pictures: &Path) -> Result<()> {
     let browser = Browser::start(driver)?;
     browser.open(page)?;
     let picture = |name: &str| browser.screenshot(&pictures.join(format!("{name}.png")));
-    let number = |script: &str| Ok::<_, anyhow::Error>(browser.run(script)?.as_i64().context("a number")?);
+    let number = |script: &str| browser.run(script)?.as_i64().context("a number");
     let shown =
         "return [...document.querySelectorAll('details.case')].filter((it) => it.checkVisibility()).length";
     let rows =

@@ -159,7 +159,7 @@ fn dialled(dial: &Dial) -> String {
         let _ = write!(words, ", refused by ICMP {}/{}", icmp.kind, icmp.code);
     }
     for greeted in &dial.greetings {
-        let kind = greeted.kind.as_ref().map_or_else(|| "nothing".to_owned(), |kind| word(kind));
+        let kind = greeted.kind.as_ref().map_or_else(|| "nothing".to_owned(), word);
         let _ = write!(words, "; greeted with {}, answered with {kind}", word(&greeted.greeting));
     }
     words
@@ -169,11 +169,11 @@ fn walk(page: &mut String, explanation: &Explanation) {
     if explanation.walk.is_empty() && explanation.notes.is_empty() {
         return;
     }
-    let methods: Vec<String> = explanation.confirmed_by.iter().map(|method| word(method)).collect();
+    let methods: Vec<String> = explanation.confirmed_by.iter().map(word).collect();
     let confirmed = if methods.is_empty() { "nobody".to_owned() } else { methods.join(", ") };
-    let _ = write!(
+    let _ = writeln!(
         page,
-        "<details class=\"walk\"><summary>The way through the rules, said by {}</summary>\n",
+        "<details class=\"walk\"><summary>The way through the rules, said by {}</summary>",
         text(&confirmed)
     );
     for packet in &explanation.walk {
