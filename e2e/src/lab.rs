@@ -235,8 +235,12 @@ pub fn blames_no_firewall(text: &str) {
 pub async fn check_by<'host>(command: impl Fn() -> HostCommand<'host>, arguments: &[&str]) -> Result<Answer> {
     let json = by(&command, arguments, "json").await?;
     let mut show = Command::new(programs::probe()?);
-    let mut show =
-        show.args(["show", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut show = show
+        .args(["show", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
     // A report is shorter than what a pipe holds, or it is read meanwhile: nothing is printed before its end.
     show.stdin.take().context("no pipe")?.write_all(&json.stdout)?;
     let shown = show.wait_with_output()?;

@@ -81,7 +81,9 @@ async fn a_network_recreated_with_another_subnet_makes_a_wrong_bind(
 ) -> Result<()> {
     let (host, program, _) = onboarded().await?;
     for (ufw, second) in [(false, 31), (true, 32)] {
-        recreated_elsewhere(&host, &program, path, ufw, second).await.with_context(|| format!("ufw: {ufw}"))?;
+        recreated_elsewhere(&host, &program, path, ufw, second)
+            .await
+            .with_context(|| format!("ufw: {ufw}"))?;
     }
     Ok(())
 }

@@ -234,7 +234,12 @@ async fn a_rejecting_rule_is_told_from_a_port_that_is_closed() -> Result<()> {
         let rule = format!("INPUT -i {bridge} -p tcp --dport 8080 -j REJECT --reject-with {with}");
         lab.run(&format!("iptables -I {rule}")).await?;
         let answer = lab.check().await?;
-        assert_eq!(answer.of(GATEWAY), (Verdict::TcpFailed, Some(Cause::Rejected)), "{with}: {}", answer.text);
+        assert_eq!(
+            answer.of(GATEWAY),
+            (Verdict::TcpFailed, Some(Cause::Rejected)),
+            "{with}: {}",
+            answer.text
+        );
         assert_eq!(answer.of(PROXY), (Verdict::Ok, None), "{with}: {}", answer.text);
         let remedy = answer.remedy(GATEWAY).join(" ");
         lab.run(&remedy).await?;

@@ -66,8 +66,8 @@ pub use engine::{
 };
 pub use evidence::{Evidence, PortEvidence, Trouble};
 pub use explain::{
-    Decided, ExplainTimes, Explained, Explanation, Leg, Method, RulesSeen, Setting, Station, StepSeen, Suspect,
-    SuspectTool, TriedRemedy, UfwRemedy, UfwRule, WalkedPacket, explain, explain_failures,
+    Decided, ExplainTimes, Explained, Explanation, Leg, Method, RulesSeen, Setting, Station, StepSeen,
+    Suspect, SuspectTool, TriedRemedy, UfwRemedy, UfwRule, WalkedPacket, explain, explain_failures,
 };
 pub use firewall::{Firewall, Tool, detect as detect_firewall};
 pub use fix::{Applied, FixError, Fixer, Left, Undoing, Undone};

@@ -70,7 +70,9 @@ fn parse(bytes: &[u8], path: &Path) -> Result<Report, ShowError> {
 fn clean(value: &mut Value) {
     match value {
         // A command may be longer than what is foreign otherwise, and line by line is how hints are printed.
-        Value::String(text) if text.chars().any(|character| character.is_control() || !character.is_ascii()) => {
+        Value::String(text)
+            if text.chars().any(|character| character.is_control() || !character.is_ascii()) =>
+        {
             *text = text.split('\n').map(sanitize).collect::<Vec<_>>().join("\n");
         }
         Value::Array(values) => values.iter_mut().for_each(clean),

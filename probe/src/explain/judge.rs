@@ -8,9 +8,9 @@ use ruleset::{Backend, Counters, Effect, Flow, Outcome, Packet, Place, Ruleset, 
 
 use super::capture::{Capture, CaptureError};
 use super::counters::{self, MarkedRound, Round, Said, Silence};
-use super::uplink::uplink;
 use super::setting::{Files, setting};
 use super::suspect::suspects;
+use super::uplink::uplink;
 use super::way::{Ends, Seen, way};
 use super::wide::{self, Outside};
 use super::world::world;
