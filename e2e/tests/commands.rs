@@ -97,6 +97,8 @@ fn a_shell_on_a_terminal(desk: &Desk) -> Result<()> {
     terminal.until_shown("resized")?;
     terminal.type_keys("echo be''gun; sleep 1000\r")?;
     terminal.until_shown("begun")?;
+    // A shell that is about to start a job does not hear the signal in every moment.
+    until("the job has begun", || desk.shell(NAME, "pgrep -fx 'sleep 1000'").is_ok())?;
     terminal.type_keys("\x03")?;
     terminal.type_keys("echo code=$?.\r")?;
     terminal.until_shown("code=130.")?;

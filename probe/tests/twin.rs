@@ -142,7 +142,7 @@ async fn a_plan_that_nobody_can_carry_out_is_refused_before_anything_is_made() {
             let address = plan.links[0].addresses[0].ip;
             plan.stages[0].trials[0].from = Origin::Bridge { address };
         }),
-        refused(|plan| plan.stages = vec![plan.stages[0].clone(); 65]),
+        refused(|plan| plan.stages = vec![plan.stages[0].clone(); 513]),
         refused(|plan| {
             plan.programs.ipv4 = Some("iptables-nft-restore".into());
             plan.rules.ipv4 = Some(String::new());

@@ -89,7 +89,9 @@ impl Scene<'_> {
         let mut spots: Vec<_> = [Hook::Forward, Hook::Postrouting]
             .map(|hook| spot(packet, Layer::Ip, hook, (input, &output)))
             .into();
-        spots[0].port = if called { port } else { none };
+        for spot in &mut spots {
+            spot.port = if called { port.clone() } else { Interface::Absent };
+        }
         spots.extend(self.way_out(packet, &output));
         self.pass_spots(state, &spots)
     }
