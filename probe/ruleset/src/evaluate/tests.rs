@@ -379,6 +379,6 @@ fn nat_is_asked_once_about_a_connection_that_is_picked_up() {
     let walk = walk(&rules(text));
     let of_nat = |packet: &PacketWalk| packet.steps.iter().filter(|step| step.place.table == "nat").count();
     assert_eq!(walk.packets.iter().map(of_nat).collect::<Vec<_>>(), [0, 0, 1, 0]);
-    let new = |packet: &PacketWalk| packet.steps.iter().any(|step| step.effect == Effect::Continue);
+    let new = |packet: &PacketWalk| packet.steps.iter().any(|step| step.effect == crate::Effect::Continue);
     assert!(walk.packets[3..].iter().all(new), "the data are new too");
 }
