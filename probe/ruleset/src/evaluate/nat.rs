@@ -42,8 +42,14 @@ pub(super) fn is_settled(state: &State, hook: Hook) -> bool {
 
 /// Changes the header as the connection's entry has it. `Err` says why nobody knows what happens then.
 pub(super) fn translate(state: &mut State, spot: &Spot, flow: &Flow) -> Result<(), String> {
-    let entry = state.entry;
     let end = End::at(spot.hook);
+    // Where no chain says anything, the kernel keeps the end as it is, and does not ask again (`nf_nat_alloc_null_binding`).
+    match (state.tracked, end) {
+        (Tracked::New, End::Source) => state.entry.source_settled = true,
+        (Tracked::New, End::Destination) => state.entry.destination_settled = true,
+        _ => {}
+    }
+    let entry = state.entry;
     match (state.tracked, end) {
         (Tracked::Nothing | Tracked::Exempt, _) => {
             let translated = entry.source.is_some() || entry.destination.is_some();

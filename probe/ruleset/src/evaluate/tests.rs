@@ -370,3 +370,15 @@ fn of_two_tables_of_one_name_the_old_one_is_written_beside() {
     replayed.add_nft_json(serde_json::json!({ "nftables": listed }).to_string().as_bytes()).unwrap();
     assert_eq!(walk(&replayed).outcome.place().unwrap().table, "legacy-filter");
 }
+
+/// A connection that is picked up in its middle stays new until an answer is seen, and nat is asked once all the same.
+#[test]
+fn nat_is_asked_once_about_a_connection_that_is_picked_up() {
+    let text = "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -j CT --notrack\nCOMMIT\n\
+        *nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m conntrack --ctstate NEW\nCOMMIT\n";
+    let walk = walk(&rules(text));
+    let of_nat = |packet: &PacketWalk| packet.steps.iter().filter(|step| step.place.table == "nat").count();
+    assert_eq!(walk.packets.iter().map(of_nat).collect::<Vec<_>>(), [0, 0, 1, 0]);
+    let new = |packet: &PacketWalk| packet.steps.iter().any(|step| step.effect == crate::Effect::Continue);
+    assert!(walk.packets[3..].iter().all(new), "the data are new too");
+}
