@@ -91,7 +91,7 @@ async fn a_fix_that_is_interrupted_takes_back_what_it_began() -> Result<()> {
 
 /// Every signal at every point, and both ways on.
 #[tokio::test]
-#[ignore = "four minutes: the profile `long`"]
+#[ignore = "thirty runs: the profile `long`"]
 async fn a_fix_survives_every_signal_at_every_point() -> Result<()> {
     let lab = denied_and_watched().await?;
     let before = rules(&lab).await?;
