@@ -2,6 +2,7 @@
 //! nobody understands, and no right to look.
 
 use std::process::Output;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::lab::{Lab, PROBE};
@@ -41,7 +42,9 @@ async fn report(lab: &Lab, before: &[&str]) -> Result<Report> {
 async fn run(lab: &Lab, before: &[&str], arguments: &[&str]) -> Result<Output> {
     let words = [before, &[PROBE, "explain"], &TARGET, arguments].concat();
     let (program, words) = words.split_first().context("no program")?;
-    Ok(lab.host.command(*program).args(words.iter().copied()).output().await?)
+    // Ten thousand rules take a debug build ten seconds, and a busy machine three times as long.
+    let command = lab.host.command(*program).args(words.iter().copied()).deadline(Duration::from_secs(120));
+    Ok(command.output().await?)
 }
 
 fn explained(report: &Report) -> Result<&Explanation> {

@@ -92,7 +92,6 @@ async fn the_report_is_written_from_a_run() -> Result<()> {
 
 /// What is generated and what was found, counted anew, is what the page says; what came of it is of the rules of today.
 #[test]
-#[ignore = "docs/fuzz.md has not been written yet: scripts/fuzz-report"]
 fn the_report_is_still_so() -> Result<()> {
     let written = std::fs::read_to_string(page()).context("docs/fuzz.md")?;
     let now = report::page(report::measured_of(&written)?)?;

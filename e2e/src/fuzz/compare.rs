@@ -132,12 +132,12 @@ enum End {
 impl End {
     fn of(walk: &Walk) -> Self {
         let redirects = walk.packets.iter().flat_map(|packet| &packet.steps);
-        let to = redirects.filter_map(|step| match step.effect {
+        let mut to = redirects.filter_map(|step| match step.effect {
             Effect::Redirect(to) => Some(to),
             _ => None,
         });
         // The last one, since an address is translated once, and to itself perhaps before.
-        let Some(to) = to.last() else { return Self::Host(SocketAddr::from(([0, 0, 0, 0], 0))) };
+        let Some(to) = to.next_back() else { return Self::Host(SocketAddr::from(([0, 0, 0, 0], 0))) };
         let is = |address: &str| address.parse() == Ok(to.ip());
         if !SERVED.contains(&to.port().to_string().as_str()) {
             Self::Closed

@@ -339,7 +339,7 @@ impl Drop for Screen {
 pub enum FreshError {
     /// The host did not come to be, or not to its end.
     #[error(transparent)]
-    Host(#[from] RunError),
+    Host(Box<RunError>),
     /// The machine refused what the command itself needs.
     #[error("{what}: {source}")]
     Io {
@@ -348,6 +348,12 @@ pub enum FreshError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl From<RunError> for FreshError {
+    fn from(error: RunError) -> Self {
+        Self::Host(Box::new(error))
+    }
 }
 
 /// Makes a host for one program, runs it as [`Client::run`] does, and removes the host. `ready` is called before the program
