@@ -87,11 +87,28 @@ impl Creator {
         }
         // The other children still live and hold whatever they have inherited.
         let left = remains::since(before, END_PATIENCE);
-        for child in &self.children {
-            let _ = kill(Pid::from_raw(*child), Signal::SIGKILL);
+        for child in self.children.iter().copied().chain(orphans()) {
+            let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
         }
         left
     }
+}
+
+/// Children of a creator that was killed before it could name them: `sleep`s of this test's process group, with no parent.
+fn orphans() -> Vec<i32> {
+    let own = nix::unistd::getpgrp().as_raw();
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let is_orphan = |pid: &i32| {
+        // proc(5): the name in parentheses, then state, parent and process group.
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let Some((name, rest)) = stat.rsplit_once(") ") else { return false };
+        let fields: Vec<&str> = rest.split(' ').take(3).collect();
+        name.ends_with("(sleep")
+            && fields.get(1) == Some(&"1")
+            && fields.get(2) == Some(&own.to_string().as_str())
+    };
+    pids.filter(is_orphan).collect()
 }
 
 #[rstest]
