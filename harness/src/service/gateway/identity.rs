@@ -12,7 +12,7 @@ use super::error::GatewayError;
 use super::state::LOOK;
 use crate::host::Host;
 
-/// How often a socket without a holder is looked at again, [`LOOK`] apart: half a second.
+/// How often a socket whose holder is not there, or not wholly, is looked at again, [`LOOK`] apart: half a second.
 const SETTLING: u32 = 100;
 
 /// A file that is executed.
@@ -116,12 +116,13 @@ pub(crate) fn owners(host: &Host, port: u16) -> Result<Vec<Owner>, GatewayError>
         .collect())
 }
 
-/// The same, once it is steady: the socket of a process that is just ending has no holder for a moment.
+/// The same, once it is steady. A process that is just ending holds its sockets a moment longer than its executable, and then
+/// they have no holder for a moment.
 pub(crate) async fn settled_owners(host: &Host, port: u16) -> Result<Vec<Owner>, GatewayError> {
     let mut tick = tokio::time::interval(LOOK);
     let mut seen = owners(host, port)?;
     for _ in 0..SETTLING {
-        if seen.iter().all(|owner| owner.pid.is_some()) {
+        if seen.iter().all(|owner| owner.pid.is_some_and(|pid| process(host, pid).is_some())) {
             break;
         }
         tick.tick().await;

@@ -17,7 +17,10 @@ pub(super) const V6: &str = "fd99::1";
 pub(super) const PORT: &str = "van1";
 
 /// A dropped SYN is not repeated within it.
-const PATIENCE: Duration = Duration::from_millis(300);
+const PATIENCE: Duration = Duration::from_millis(800);
+
+/// How often the neighbours are asked for, [`PATIENCE`] each, before there is something wrong with the room.
+const ATTEMPTS: usize = 10;
 
 pub(super) struct Room {
     pub(super) host: Namespace,
@@ -55,7 +58,13 @@ impl Room {
             .unwrap();
         let listen = |port| TcpListener::bind(("::", port)).unwrap();
         let listeners = host.run(|| [8080, 9090].map(listen)).unwrap();
-        Self { host, vantage, _listeners: listeners.into() }
+        let room = Self { host, vantage, _listeners: listeners.into() };
+        // Nobody listens at 1. Who is refused knows the neighbour, so that the next SYN is on its way at once.
+        for address in [V4, V6.parse().unwrap()] {
+            let refused = || room.outcome(address, 1) == Err(io::ErrorKind::ConnectionRefused);
+            assert!((0..ATTEMPTS).any(|_| refused()), "{address} is no neighbour");
+        }
+        room
     }
 
     /// Dials as a sandbox.
