@@ -10,6 +10,7 @@ use nix::fcntl::OFlag;
 
 use super::client::Client;
 use super::name::Name;
+use super::process::ProcessId;
 use super::record::{HostRecord, Listed, Record, Stage, State, VERSION};
 use crate::host::cgroup;
 use crate::image::Cache;
@@ -240,6 +241,15 @@ impl Entry {
     /// When it cannot be read, or is of another version.
     pub fn record(&self) -> Result<Record, StandingError> {
         read_record(&self.path)
+    }
+
+    /// Whether it is there, and that caretaker's. A record that cannot be read is nobody else's.
+    pub(super) fn is_of(&self, caretaker: &ProcessId) -> bool {
+        match self.record() {
+            Ok(record) => record.caretaker == *caretaker,
+            Err(StandingError::Io { source, .. }) => source.kind() != io::ErrorKind::NotFound,
+            Err(_) => true,
+        }
     }
 
     /// Where its log is.
