@@ -106,8 +106,8 @@ fn what_is_no_map_is_refused_with_its_line() {
 /// What is said in `docs/conform.md` about each meaning.
 #[test]
 fn a_meaning_has_its_effect() {
-    assert_eq!(Meaning::Healthy.effect(), (Effect::Silent, false));
-    assert_eq!(Meaning::Firewall.effect(), (Effect::Fatal, true));
-    assert_eq!(Meaning::Failed.effect(), (Effect::Fatal, false));
-    assert_eq!(Meaning::Unknown.effect(), (Effect::Warn, false));
+    assert_eq!(Meaning::Healthy.conclusion(), Conclusion::HEALTHY);
+    assert_eq!(Meaning::Firewall.conclusion(), Conclusion::FIREWALL);
+    assert_eq!(Meaning::Failed.conclusion(), Conclusion::FAILED);
+    assert_eq!(Meaning::Unknown.conclusion(), Conclusion::UNKNOWN);
 }
