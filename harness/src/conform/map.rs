@@ -139,7 +139,8 @@ impl Map {
     /// # Errors
     /// When it is no map.
     pub fn parse(path: &Path, text: &str) -> Result<Self, MapError> {
-        let refused = |Fault { line, message, text }| MapError::Form { path: path.to_owned(), line, message, text };
+        let refused =
+            |Fault { line, message, text }| MapError::Form { path: path.to_owned(), line, message, text };
         let wrong = |line: usize, message: String| refused(Fault::at(text, line, message));
         let form = |error: toml::de::Error| refused(Fault::of(text, &error));
         let map: Self = toml::from_str(text).map_err(form)?;

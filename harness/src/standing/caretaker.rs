@@ -29,10 +29,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
 use super::claim::Claim;
-use super::folder::{Entry, Folder, StandingError, gone, remove};
+use super::entry::{Entry, gone};
+use super::error::StandingError;
+use super::folder::Folder;
 use super::name::Name;
 use super::process::ProcessId;
 use super::record::{HostRecord, NetworkRecord, Record, Stage, VERSION};
+use super::removal::remove;
 use super::server;
 use crate::host::{Host, tail};
 use crate::image::{Image, ImageError};

@@ -8,7 +8,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use tokio::net::unix::pipe;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::folder::Entry;
+use super::entry::Entry;
 use super::process::ProcessId;
 
 /// How often the folder is looked at where the kernel does not tell of changes.
