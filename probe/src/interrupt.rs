@@ -85,7 +85,8 @@ mod tests {
 
     #[test]
     fn an_ignored_signal_is_seen_in_the_status_of_a_process() {
-        let status = "Name:\tprobe\nSigBlk:\t0000000000000004\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000002\n";
+        let status =
+            "Name:\tprobe\nSigBlk:\t0000000000000004\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000002\n";
         let ignored: Vec<i32> = (0..70).filter(|signal| ignores(status, *signal)).collect();
         assert_eq!(ignored, [1, 13]);
         assert!(!ignores("", 1));

@@ -121,7 +121,9 @@ pub(crate) enum End {
 pub(crate) fn end(local: SocketAddrV4, peer: SocketAddrV4) -> Result<End, TableError> {
     Ok(match sock_diag::connection(local, peer)? {
         Some(sock_diag::Connection { uid: Some(uid), .. }) => End::Held(uid),
-        Some(sock_diag::Connection { state: ESTABLISHED | SYN_RECV | NEW_SYN_RECV, uid: None }) => End::Queued,
+        Some(sock_diag::Connection { state: ESTABLISHED | SYN_RECV | NEW_SYN_RECV, uid: None }) => {
+            End::Queued
+        }
         // In every other state a socket without a file is one that was closed.
         Some(_) | None => End::Nobody,
     })

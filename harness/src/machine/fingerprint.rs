@@ -65,7 +65,9 @@ pub enum FingerprintError {
         stderr: String,
     },
     /// Something of the machine changes all the time.
-    #[error("the machine does not come to rest within {patience:?}: {differences:?}\nhint: end what is still running, or wait for its end")]
+    #[error(
+        "the machine does not come to rest within {patience:?}: {differences:?}\nhint: end what is still running, or wait for its end"
+    )]
     Restless {
         /// How long it was looked at.
         patience: Duration,
