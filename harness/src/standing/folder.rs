@@ -9,6 +9,7 @@ use super::entry::Entry;
 use super::error::StandingError;
 use super::name::Name;
 use super::record::Record;
+use crate::privilege;
 
 /// The folder's name in `$XDG_RUNTIME_DIR`, and the beginning of that in `/run`.
 const FOLDER: &str = "openshell-harness";
@@ -23,22 +24,23 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// The caller's: `openshell-harness` in `$XDG_RUNTIME_DIR` where that is the caller's own, else `/run/openshell-harness-UID`.
-    /// It is made when it is missing.
+    /// The caller's: `openshell-harness` in `$XDG_RUNTIME_DIR`, or in `/run/user/UID` for an ordinary user without that variable, where
+    /// that is the caller's own; else `/run/openshell-harness-UID`. It is made when it is missing.
     ///
     /// # Errors
     /// When it is not private: another user's, a link, or open to others.
     pub fn open() -> Result<Self, StandingError> {
         let user = nix::unistd::geteuid().as_raw();
-        let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
-        // `sudo -E` keeps another user's variable.
-        let own = own.filter(|path| fs::symlink_metadata(path).is_ok_and(|found| found.uid() == user));
-        if let Some(own) = own {
+        // Who has entered a user namespace is root there, and has the same hosts as before.
+        let outside = privilege::owner().unwrap_or(user);
+        let variable = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let owner = |path: &Path| fs::symlink_metadata(path).ok().map(|found| found.uid());
+        if let Some(own) = runtime_folder(user, outside, variable, owner) {
             // What it shows is the names in it only; what is below is private.
             require_own(&own, user, 0o022)?;
             return Self::at(own.join(FOLDER), user);
         }
-        Self::at(PathBuf::from(format!("/run/{FOLDER}-{user}")), user)
+        Self::at(PathBuf::from(format!("/run/{FOLDER}-{outside}")), user)
     }
 
     fn at(path: PathBuf, user: u32) -> Result<Self, StandingError> {
@@ -46,7 +48,7 @@ impl Folder {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => {
-                let hint = "XDG_RUNTIME_DIR has to name a folder of your own, such as /run/user/UID";
+                let hint = "XDG_RUNTIME_DIR has to name a folder of your own, such as /run/user/UID: mkdir -m 700 makes one";
                 return Err(StandingError::Folder {
                     path,
                     message: format!("make the folder: {error}"),
@@ -144,6 +146,19 @@ impl Folder {
     }
 }
 
+/// The folder of the caller's session, if it has one. `user` is its number as files have it here, `outside` that of the machine.
+fn runtime_folder(
+    user: u32,
+    outside: u32,
+    variable: Option<PathBuf>,
+    owner: impl Fn(&Path) -> Option<u32>,
+) -> Option<PathBuf> {
+    // Root's hosts are in one place, whether root has a session or not.
+    let session = (outside != 0).then(|| PathBuf::from(format!("/run/user/{outside}")));
+    // `sudo -E` keeps another user's variable.
+    variable.into_iter().chain(session).find(|path| path.is_absolute() && owner(path) == Some(user))
+}
+
 /// A folder of that user's, in which nobody else has the permissions of `others`. It is looked at itself, and not what a link
 /// leads to.
 fn require_own(path: &Path, user: u32, others: u32) -> Result<(), StandingError> {
@@ -200,6 +215,23 @@ mod tests {
         let mut record = record(name);
         record.caretaker.start = "1".to_owned();
         record
+    }
+
+    #[test]
+    fn a_user_has_the_same_place_with_and_without_a_user_namespace() {
+        // The first is as root's files look from there.
+        let in_namespace = |path: &Path| Some(if path == Path::new("/run/user/1000") { 0 } else { 65534 });
+        let before = |path: &Path| Some(if path == Path::new("/run/user/1000") { 1000 } else { 0 });
+        let session = Some(PathBuf::from("/run/user/1000"));
+        for variable in [session.clone(), None, Some("relative".into()), Some("/run/user/0".into())] {
+            assert_eq!(runtime_folder(1000, 1000, variable.clone(), before), session);
+            assert_eq!(runtime_folder(0, 1000, variable, in_namespace), session);
+        }
+        let variable = Some(PathBuf::from("/run/user/0"));
+        assert_eq!(runtime_folder(0, 0, variable.clone(), before), variable);
+        assert_eq!(runtime_folder(0, 0, None, before), None, "root without the variable");
+        assert_eq!(runtime_folder(0, 0, session, before), None, "sudo -E");
+        assert_eq!(runtime_folder(1000, 1000, None, |_| None), None, "no session");
     }
 
     #[test]
