@@ -74,7 +74,7 @@ fn signals(desk: &Desk) -> Result<()> {
     let child = begin("echo ready; sleep 1000")?;
     kill(pid(&child), Signal::SIGINT)?;
     child.wait_with_output()?.assert().code(128 + 2);
-    let child = begin("trap 'echo caught; exit 3' TERM; echo ready; sleep 1000 & wait")?;
+    let child = begin("trap 'echo caught; exit 3' TERM; sleep 1000 & echo ready; wait")?;
     kill(pid(&child), Signal::SIGTERM)?;
     child.wait_with_output()?.assert().code(3).stdout("caught\n");
     // Who cannot pass anything on takes the program along.

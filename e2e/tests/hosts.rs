@@ -138,10 +138,10 @@ fn a_host_outlives_its_terminal_and_two_users_have_the_same_one_at_once() -> Res
 #[test]
 fn whoever_of_its_keepers_is_killed_the_host_is_gone_and_goes() -> Result<()> {
     let desk = Desk::new()?;
-    for name in ["a", "b", "c"] {
+    for name in ["a", "b", "c", "d"] {
         desk.succeed(&["up", "clean", "--name", name])?;
     }
-    let [a, b, c] = ["a", "b", "c"].map(|name| desk.until(name, "up").unwrap());
+    let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| desk.until(name, "up").unwrap());
 
     let (caretaker, init) = (process(&a, "/caretaker"), process(&a, "/hosts/0/init"));
     end(&caretaker, Signal::SIGKILL);
@@ -154,6 +154,13 @@ fn whoever_of_its_keepers_is_killed_the_host_is_gone_and_goes() -> Result<()> {
     assert!(control_groups_of(keeper) > 0);
     kill(Pid::from_raw(keeper), Signal::SIGKILL)?;
     desk.until("b", "dead")?;
+
+    // No list has a host whose folder was removed, so it ends by itself.
+    let (caretaker, init) = (process(&d, "/caretaker"), process(&d, "/hosts/0/init"));
+    let its_keeper = parent(init.pid);
+    fs::remove_dir_all(desk.folder().join("d"))?;
+    until("a host without a folder ends", || !caretaker.is_alive() && !init.is_alive())?;
+    until("and its control groups are swept", || control_groups_of(its_keeper) == 0)?;
 
     // One that does not listen is told so, and ends nevertheless.
     let caretaker = process(&c, "/caretaker");
@@ -202,6 +209,14 @@ fn a_boot_that_is_interrupted_or_fails_leaves_nothing() -> Result<()> {
     until("it boots", is_booting)?;
     desk.run(&["down", "clean"])?.assert().success();
     command.wait_with_output()?.assert().code(1).stderr(contains("the boot was ended by a signal"));
+    assert!(is_gone());
+
+    // Its folder is removed.
+    let command = begin(&["up", "clean"])?;
+    until("it boots", is_booting)?;
+    fs::remove_dir_all(desk.folder().join("clean"))?;
+    let output = command.wait_with_output()?;
+    output.assert().code(1).stderr(contains("the record of the host was removed while it booted"));
     assert!(is_gone());
 
     // A host for one command is given up by a signal; whether it had begun by then makes no difference.

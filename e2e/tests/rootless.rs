@@ -68,6 +68,56 @@ fn the_bug_is_reproduced_and_repaired_by_an_ordinary_user() -> Result<()> {
     Ok(())
 }
 
+/// What somebody does with hosts that stay, and with one for a command. It prints what the test looks for.
+const HOSTS: &str = r#"
+cd "$HOME"
+PATH=/mnt/programs:$PATH
+mkdir -m 700 run own
+echo seen >own/file
+export XDG_RUNTIME_DIR="$PWD/run"
+openshell-harness up clean
+openshell-harness list
+openshell-harness exec clean -- sh -c 'echo root is $(id -u) on $(hostname); exit 3' || echo "exec ended with $?"
+openshell-harness exec clean -- openshell-probe check
+echo 'echo a shell; exit 4' | openshell-harness shell clean || echo "shell ended with $?"
+openshell-harness exec clean --in sandbox -- sh -c 'grep -c host.openshell.internal /etc/hosts'
+openshell-harness logs clean | grep '== the engine'
+openshell-harness pcap clean --link lo --count 2 -o packets &
+until openshell-harness exec clean -- bash -c '</dev/tcp/127.0.0.1/8080' && ! kill -0 $!; do :; done 2>/dev/null
+wait $! && echo "$(stat -c %s packets) bytes of packets"
+openshell-harness down clean
+openshell-harness list
+openshell-harness exec clean --bind "$PWD/own:rw" -- sh -c "cat $PWD/own/file; echo new >$PWD/own/new; exit 5" || echo "exec ended with $?"
+stat -c 'new is of %u' own/new
+find run -mindepth 2
+"#;
+
+#[test]
+fn an_ordinary_user_has_hosts_that_stay_and_one_for_a_command() -> Result<()> {
+    let output = User::COMPLETE.command("/bin/sh", &[])?.args(["-ec", HOSTS]).output()?;
+    let said = String::from_utf8(output.stdout.clone())?;
+    output
+        .assert()
+        .success()
+        .stderr(contains("2 packets").and(contains("clean is gone\nthere is no host; ")));
+    let expected = [
+        "clean is up after ",
+        "clean  up ",
+        "root is 0 on host-1\nexec ended with 3\n",
+        "8080 gateway        ok: ",
+        "a shell\nshell ended with 4\n1\n== the engine\n",
+        " bytes of packets\nseen\nexec ended with 5\nnew is of 1000\n",
+    ];
+    let mut rest = said.as_str();
+    for words in expected {
+        let found = rest.find(words);
+        assert!(found.is_some(), "{words:?} is not said, or too early:\n{said}");
+        rest = &rest[found.unwrap() + words.len()..];
+    }
+    assert_eq!(rest, "", "nothing is left");
+    Ok(())
+}
+
 /// Every file of the corpus. What a host without root could not show would be named in the list, with a reason.
 #[test]
 #[ignore = "the whole corpus once more takes minutes: scripts/test --long"]

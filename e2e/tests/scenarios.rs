@@ -1,14 +1,16 @@
 //! The corpus: every file of `e2e/scenarios` is a test, and in the profile `long` two more, under harder conditions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use e2e::agreement::{SILENT, Watcher, blamed, differences, rows, table};
 use e2e::programs;
 use harness::Noise;
 use harness::results::keep;
-use harness::scenario::{Corpus, Keep, Outcome, Recorded, Runner, ScenarioFile, Tally, User};
+use harness::scenario::{Answer, Corpus, Keep, Outcome, Recorded, Row, Runner, ScenarioFile, Tally, User};
+use probe::{Cause, Verdict};
 use rstest::rstest;
 
 /// The skips that the profile `ci` allows, a file's name and a reason a line.
@@ -27,7 +29,10 @@ async fn scenario(#[files("scenarios/**/*.toml")] path: PathBuf) -> Result<()> {
     if judge(&file, &recorded)? {
         let (name, seen) = (file.name(), watcher.into_seen());
         let differences = differences(&name, &file.scenario, &seen);
-        ensure!(differences.is_empty(), "{name}: {differences:#?}");
+        if !differences.is_empty() {
+            let rows = Tally::default().add(&file, recorded.result.as_ref());
+            return Err(wrong(&results_folder(), &file, &recorded, &rows, &differences));
+        }
         table::check(&name, &rows(&name, &file.scenario, &seen))?;
     }
     Ok(())
@@ -111,13 +116,61 @@ fn judge(file: &ScenarioFile, recorded: &Recorded) -> Result<bool> {
     if tally.wrong == 0 {
         return Ok(true);
     }
-    let wrong =
+    let mismatches =
         rows.iter().flat_map(|row| row.mismatches.iter().map(move |it| format!("{}: {it}", row.target)));
-    let wrong: Vec<String> = wrong.collect();
-    let folder = keep(&results_folder(), file, recorded, &rows);
-    let kept =
-        folder.map_or_else(|error| format!("not kept: {error}"), |folder| folder.display().to_string());
-    bail!("{}: {}; results: {kept}", file.name(), wrong.join("; "))
+    Err(wrong(&results_folder(), file, recorded, &rows, &mismatches.collect::<Vec<_>>()))
+}
+
+/// Keeps everything about it in a folder of `results`. The error is one line, because that is what JUnit has as the message of a
+/// failure: what is wrong, and where the folder is.
+fn wrong(
+    results: &Path,
+    file: &ScenarioFile,
+    recorded: &Recorded,
+    rows: &[Row],
+    what: &[String],
+) -> anyhow::Error {
+    let kept = match keep(results, file, recorded, rows) {
+        Ok(folder) => folder.display().to_string(),
+        Err(error) => format!("not kept: {error}"),
+    };
+    let line = format!("{}: {}; results: {kept}", file.name(), what.join("; "));
+    anyhow!(line.lines().map(str::trim).collect::<Vec<_>>().join(" "))
+}
+
+#[test]
+fn what_is_wrong_is_one_line_with_the_cause_and_the_folder() -> Result<()> {
+    let results = tempfile::tempdir()?;
+    let file = ScenarioFile::read(&here(&named("network/missing")))?;
+    let answer = Answer {
+        verdict: Verdict::TcpFailed,
+        cause: Some(Cause::Dropped),
+        identity: probe::Identity::Unverified,
+        summary: "no answer".to_owned(),
+        hints: vec!["ufw allow\n  something".to_owned()],
+        remedy: Some("ufw allow".to_owned()),
+        experience: None,
+        beside: Vec::new(),
+    };
+    let outcome = Outcome {
+        skipped: None,
+        answers: vec![answer],
+        experiences: BTreeMap::new(),
+        noise: None,
+        elapsed: Duration::ZERO,
+    };
+    let recorded = Recorded { result: Ok(outcome), steps: Vec::new(), checks: Vec::new(), files: Vec::new() };
+    let mut tally = Tally::default();
+    let rows = tally.add(&file, recorded.result.as_ref());
+    ensure!(tally.wrong == 1, "{rows:?}");
+    let mismatches: Vec<String> = rows.iter().flat_map(|row| row.mismatches.clone()).collect();
+    let said = wrong(results.path(), &file, &recorded, &rows, &mismatches).to_string();
+    let folder = results.path().join("network/missing");
+    ensure!(said.starts_with("network/missing: the probe says tcp_failed (dropped) and not "), "{said}");
+    ensure!(said.lines().count() == 1, "{said}");
+    ensure!(said.ends_with(&format!("; results: {}", folder.display())), "{said}");
+    ensure!(std::fs::read_to_string(folder.join("summary.txt"))?.contains("tcp_failed (dropped)"));
+    Ok(())
 }
 
 /// `scripts/test` and the workflow name one that outlives the run.

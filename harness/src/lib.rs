@@ -37,6 +37,7 @@
 mod background;
 pub mod conform;
 pub mod engine;
+mod form;
 pub mod host;
 pub mod image;
 pub mod machine;

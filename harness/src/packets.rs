@@ -3,15 +3,16 @@
 //! One packet socket in the host's network namespace hears all links. The kernel keeps what comes until it is fetched, so there
 //! is no thread that reads along: whoever keeps the packets [fetches](Tap::fetch) them between two steps.
 
-use std::io::IoSliceMut;
-use std::os::fd::{AsRawFd, OwnedFd};
+pub(crate) mod pcap;
+pub(crate) mod socket;
+
+use std::os::fd::OwnedFd;
 
 use netns::Namespace;
-use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, recvmsg,
-    setsockopt, socket, sockopt,
-};
-use nix::sys::time::TimeSpec;
+use nix::sys::socket::SockType;
+
+use pcap::LinkType;
+use socket::Heard;
 
 /// So much of a packet is kept, in bytes: all headers, and the beginning of what is said.
 const SNAP: usize = 256;
@@ -21,12 +22,6 @@ const BACKLOG: usize = 4 * 1024 * 1024;
 
 /// What is kept altogether, in bytes.
 const LIMIT: usize = 8 * 1024 * 1024;
-
-/// `LINKTYPE_LINUX_SLL2`: one file for all links, with each packet's link (<https://www.tcpdump.org/linktypes.html>).
-const LINK_TYPE: u32 = 276;
-
-/// The classic form with nanoseconds (draft-ietf-opsawg-pcap, 4).
-const MAGIC: u32 = 0xa1b2_3c4d;
 
 /// Hears a host's packets from its making on.
 #[derive(Debug)]
@@ -45,15 +40,8 @@ impl Tap {
     /// # Errors
     /// When the namespace cannot be entered, or the kernel gives no such socket.
     pub(crate) fn open(namespace: &Namespace) -> Result<Self, String> {
-        let open = || -> nix::Result<OwnedFd> {
-            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-            let socket = socket(AddressFamily::Packet, SockType::Datagram, flags, SockProtocol::EthAll)?;
-            setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
-            // Without the right to more than the system's limit there is less room.
-            let _ = setsockopt(&socket, sockopt::RcvBufForce, &BACKLOG);
-            Ok(socket)
-        };
-        let opened = namespace.run(open).map_err(|error| error.to_string())?;
+        let opened = namespace.run(|| socket::open(SockType::Datagram, BACKLOG));
+        let opened = opened.map_err(|error| error.to_string())?;
         let socket = opened.map_err(|errno| errno.desc().to_owned())?;
         Ok(Self { socket, records: Vec::new(), count: 0, cut: false })
     }
@@ -61,7 +49,8 @@ impl Tap {
     /// Takes what the kernel has kept since the last time.
     pub(crate) fn fetch(&mut self) {
         let mut buffer = [0; SNAP];
-        while let Some(record) = receive(&self.socket, &mut buffer) {
+        while let Ok(heard) = socket::receive(&self.socket, &mut buffer) {
+            let Some(record) = record(&heard, &buffer) else { continue };
             if self.records.len() + record.len() > LIMIT {
                 self.cut = true;
                 continue;
@@ -79,13 +68,7 @@ impl Tap {
 
     /// All of it as a pcap file.
     pub(crate) fn file(&self) -> Vec<u8> {
-        let mut file = Vec::with_capacity(24 + self.records.len());
-        file.extend(MAGIC.to_le_bytes());
-        file.extend(2_u16.to_le_bytes());
-        file.extend(4_u16.to_le_bytes());
-        file.extend([0; 8]);
-        file.extend((SNAP as u32 + HEADER as u32).to_le_bytes());
-        file.extend(LINK_TYPE.to_le_bytes());
+        let mut file = pcap::header(LinkType::LinuxSll2, HEADER + SNAP);
         file.extend(&self.records);
         file
     }
@@ -94,38 +77,21 @@ impl Tap {
 /// The length of a packet's header of this link type.
 const HEADER: usize = 20;
 
-/// The next packet as a record of the file; nothing when there is none now.
-fn receive(socket: &OwnedFd, buffer: &mut [u8; SNAP]) -> Option<Vec<u8>> {
-    let mut space = nix::cmsg_space!(TimeSpec);
-    let (length, time, from) = {
-        let mut slices = [IoSliceMut::new(buffer)];
-        let message =
-            recvmsg::<LinkAddr>(socket.as_raw_fd(), &mut slices, Some(&mut space), MsgFlags::MSG_TRUNC)
-                .ok()?;
-        let time = message.cmsgs().ok()?.find_map(|control| match control {
-            ControlMessageOwned::ScmTimestampns(time) => Some(time),
-            _ => None,
-        });
-        (message.bytes, time.unwrap_or_else(|| TimeSpec::new(0, 0)), message.address)
-    };
-    let kept = length.min(SNAP);
-    let mut record = Vec::with_capacity(16 + HEADER + kept);
-    let (seconds, nanoseconds) = (time.tv_sec() as u32, time.tv_nsec() as u32);
-    for number in [seconds, nanoseconds, (HEADER + kept) as u32, (HEADER + length) as u32] {
-        record.extend(number.to_le_bytes());
-    }
-    let from = from?;
+/// A packet as a record of the file, with a header that names its link.
+fn record(heard: &Heard, buffer: &[u8; SNAP]) -> Option<Vec<u8>> {
+    let from = heard.from?;
+    let mut header = Vec::with_capacity(HEADER);
     // The kernel has the protocol in network order already.
-    record.extend(from.protocol().to_ne_bytes());
-    record.extend([0; 2]);
-    record.extend((from.ifindex() as u32).to_be_bytes());
-    record.extend(from.hatype().to_be_bytes());
-    record.push(from.pkttype());
-    record.push(from.halen() as u8);
-    record.extend(from.addr().unwrap_or_default());
-    record.extend([0; 2]);
-    record.extend(&buffer[..kept]);
-    Some(record)
+    header.extend(from.protocol().to_ne_bytes());
+    header.extend([0; 2]);
+    header.extend((from.ifindex() as u32).to_be_bytes());
+    header.extend(from.hatype().to_be_bytes());
+    header.push(from.pkttype());
+    header.push(from.halen() as u8);
+    header.extend(from.addr().unwrap_or_default());
+    header.extend([0; 2]);
+    let kept = &buffer[..heard.length.min(SNAP)];
+    Some(pcap::record(heard.time, &[&header, kept], HEADER + heard.length))
 }
 
 #[cfg(test)]
@@ -149,8 +115,7 @@ mod tests {
         tap.fetch();
         assert!(tap.count >= 3, "a handshake: {}", tap.words());
         let file = tap.file();
-        assert_eq!(file[..4], MAGIC.to_le_bytes());
-        assert_eq!(file[20..24], LINK_TYPE.to_le_bytes());
+        assert_eq!(file[..24], pcap::header(LinkType::LinuxSll2, HEADER + SNAP));
         let record = &file[24..];
         assert_ne!(record[..4], [0; 4], "the time");
         assert_eq!(record[16..18], [8, 0], "IPv4");

@@ -6,12 +6,14 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use assert_cmd::assert::OutputAssertExt;
 use harness::image::Image;
 use harness::{BootError, BootStep, Engine, EngineError, ExecError, Host, Privilege};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -54,15 +56,30 @@ async fn nothing_of_the_machine_is_seen_unless_it_is_bound() -> Result {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("secret");
     std::fs::write(&file, "seen")?;
+    // A folder with a file system mounted below it, which only this process and its host see.
+    let parts = tempfile::tempdir()?;
+    let (below, nothing) = (parts.path().join("below"), None::<&str>);
+    std::fs::create_dir(&below)?;
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
+    mount(Some("tmpfs"), &below, Some("tmpfs"), MsFlags::empty(), nothing)?;
+    std::fs::write(below.join("file"), "below")?;
+    // In the image `/var/run` is a link to `/run`, which on the machine leads out of the host.
+    let unheard_of = format!("openshell-{}", std::process::id());
     let host = Host::builder()
         .bind(&file, "/mnt/read-only/file")
         .bind_writable(folder.path(), "/mnt/writable")
+        .bind(parts.path(), format!("/var/run/{unheard_of}"))
         .start()
         .await?;
     let path = file.display();
     assert!(!succeeds(&host, &format!("test -e {path}")).await?, "{path} is visible by itself");
     assert_eq!(shell(&host, "cat /mnt/read-only/file /mnt/writable/secret").await?, "seenseen");
     assert!(!succeeds(&host, "echo x > /mnt/read-only/file").await?, "a bind is for reading");
+    assert_eq!(std::fs::read_link(host.image().rootfs().join("var/run"))?, Path::new("/run"));
+    assert_eq!(shell(&host, &format!("cat /run/{unheard_of}/below/file")).await?, "below");
+    assert!(!Path::new("/run").join(&unheard_of).exists(), "it was made on the machine");
+    assert!(!succeeds(&host, &format!("echo x > /run/{unheard_of}/below/file")).await?, "so is all below it");
     shell(&host, "echo changed > /mnt/writable/secret").await?;
     assert_eq!(std::fs::read_to_string(&file)?, "changed\n");
     // Its environment is the harness's own, whatever the creator's is.

@@ -203,16 +203,19 @@ pub async fn observe(
         Some(Standpoint::EngineHost { interface, .. }) => Some(interface.clone()),
         _ => None,
     };
-    let look = |output: Option<&DialerOutput>| {
+    let owned = |port: &&PortEvidence| port.identity.owner.is_some() && !port.stand_in;
+    let owned: Vec<u16> = evidence.ports.iter().filter(owned).map(|port| port.target.port).collect();
+    let look = async |output: Option<&DialerOutput>| {
         let dials = output.map_or(&[][..], |output| &output.dials);
         AtTheEnd {
             table: listeners::read().ok(),
             sides: if here { dials.iter().filter_map(side).collect() } else { Vec::new() },
-            users: if here { dials.iter().filter_map(identity::user).collect() } else { Vec::new() },
             ways: bridge
                 .iter()
                 .flat_map(|bridge| dials.iter().filter_map(|dial| way_back(dial, bridge)))
                 .collect(),
+            // At last, because it may take a while.
+            users: if here { identity::users(dials, &owned, interrupt).await } else { Vec::new() },
         }
     };
     let from_sandbox = async {

@@ -1,7 +1,7 @@
 //! The command line of `openshell-probe`.
 //!
 //! The answer goes to standard output, talk to standard error. Exit codes: 0 every judged target is reachable, 1 one
-//! is not, 2 the command line is wrong, 3 it could not be found out, 130 and 143 a signal ended it. Those of a preflight
+//! is not, 2 the command line is wrong, 3 it could not be found out, 129, 130 and 143 a signal ended it. Those of a preflight
 //! say whether to go on (0) or to stop.
 
 mod args;

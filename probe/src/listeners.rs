@@ -10,6 +10,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use serde::{Deserialize, Serialize};
 pub use sock_diag::TableError;
 
+/// States of a connection (include/net/tcp_states.h).
+const ESTABLISHED: u8 = 1;
+const SYN_RECV: u8 = 3;
+const NEW_SYN_RECV: u8 = 12;
+
 /// A listening TCP socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -81,9 +86,6 @@ pub enum HostSide {
 /// # Errors
 /// When the kernel does not answer.
 pub fn host_side(local: SocketAddrV4, peer: SocketAddrV4) -> Result<HostSide, TableError> {
-    // include/net/tcp_states.h
-    const SYN_RECV: u8 = 3;
-    const NEW_SYN_RECV: u8 = 12;
     Ok(match sock_diag::connection(local, peer)?.map(|found| found.state) {
         None if sock_diag::has_peer(peer)? => HostSide::Present,
         None => HostSide::Absent,
@@ -98,7 +100,33 @@ pub fn host_side(local: SocketAddrV4, peer: SocketAddrV4) -> Result<HostSide, Ta
 /// # Errors
 /// When the kernel does not answer.
 pub fn held_by(local: SocketAddrV4, peer: SocketAddrV4) -> Result<Option<u32>, TableError> {
-    Ok(sock_diag::connection(local, peer)?.and_then(|found| found.uid))
+    Ok(match end(local, peer)? {
+        End::Held(uid) => Some(uid),
+        End::Queued | End::Nobody => None,
+    })
+}
+
+/// Who has this host's end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// A process of this user.
+    Held(u32),
+    /// The kernel, until a process accepts it. A service does so a moment after the handshake, and later on a busy host.
+    Queued,
+    /// Nobody: there is no such connection here, or whoever had it has closed it.
+    Nobody,
+}
+
+/// Who has this host's end of the connection from `peer` to `local`.
+pub(crate) fn end(local: SocketAddrV4, peer: SocketAddrV4) -> Result<End, TableError> {
+    Ok(match sock_diag::connection(local, peer)? {
+        Some(sock_diag::Connection { uid: Some(uid), .. }) => End::Held(uid),
+        Some(sock_diag::Connection { state: ESTABLISHED | SYN_RECV | NEW_SYN_RECV, uid: None }) => {
+            End::Queued
+        }
+        // In every other state a socket without a file is one that was closed.
+        Some(_) | None => End::Nobody,
+    })
 }
 
 /// What two readings of the table, before and after the dials, say of a port.

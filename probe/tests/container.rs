@@ -105,7 +105,7 @@ const WHOLE: &str = "{\"fact\":\"end\"}\n";
 
 async fn calls_of(engine: Scripted) -> (Vec<String>, Result<(), Trouble>) {
     let spec = order().container(&EngineInfo::default());
-    let done = run(&engine, &spec, &Interrupt::never(), |_| ()).await;
+    let done = run(&engine, &spec, &Interrupt::never(), async |_| ()).await;
     assert_eq!(done.left, None);
     (engine.calls(), done.output.map(drop))
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use harness::conform::{Effect, Score, Truth};
+use harness::conform::{Conclusion, Score, Truth};
 
 /// Why it says so, by the words that the probes themselves have, and three that they lack.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -29,47 +29,38 @@ pub enum Reason {
     NotObserved,
 }
 
-/// An answer and its effect.
+/// An answer, and what it comes to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Answer {
     /// Why.
     pub reason: Reason,
     /// What follows.
-    pub effect: Effect,
-    /// Its message names a firewall or prints a firewall's command.
-    pub accuses_firewall: bool,
+    pub conclusion: Conclusion,
 }
 
 impl Answer {
     /// Reachable, and silent about it.
-    pub const OK: Self = Self { reason: Reason::Ok, effect: Effect::Silent, accuses_firewall: false };
+    pub const OK: Self = Self { reason: Reason::Ok, conclusion: Conclusion::HEALTHY };
     /// A call that never came back.
-    pub const HANGS: Self = Self { reason: Reason::Hangs, effect: Effect::Stuck, accuses_firewall: false };
+    pub const HANGS: Self = Self { reason: Reason::Hangs, conclusion: Conclusion::NONE };
     /// Nothing was observed of what it looks at.
-    pub const NOT_OBSERVED: Self =
-        Self { reason: Reason::NotObserved, effect: Effect::Stuck, accuses_firewall: false };
-
+    pub const NOT_OBSERVED: Self = Self { reason: Reason::NotObserved, conclusion: Conclusion::NONE };
     /// It could not tell, says so and goes on.
-    #[must_use]
-    pub const fn warns() -> Self {
-        Self { reason: Reason::ProbeUnavailable, effect: Effect::Warn, accuses_firewall: false }
-    }
+    pub const WARNS: Self = Self { reason: Reason::ProbeUnavailable, conclusion: Conclusion::UNKNOWN };
+    /// It stops with `tcp_failed`, and its message has a `ufw` command.
+    pub const BLAMES: Self = Self { reason: Reason::TcpFailed, conclusion: Conclusion::FIREWALL };
 
     /// It stops, with a message that has nothing to do with firewalls.
     #[must_use]
     pub const fn stops(reason: Reason) -> Self {
-        Self { reason, effect: Effect::Fatal, accuses_firewall: false }
+        Self { reason, conclusion: Conclusion::FAILED }
     }
 
     /// What it is worth where `truth` is so.
     #[must_use]
     pub fn score(self, truth: Truth) -> Score {
-        Score::of(self.effect, self.accuses_firewall, truth)
+        self.conclusion.score(truth)
     }
-
-    /// It stops with `tcp_failed`, and its message has a `ufw` command.
-    pub const BLAMES: Self =
-        Self { reason: Reason::TcpFailed, effect: Effect::Fatal, accuses_firewall: true };
 }
 
 impl fmt::Display for Reason {
@@ -86,32 +77,5 @@ impl fmt::Display for Reason {
             Self::Hangs => "hangs",
             Self::NotObserved => "not_observed",
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const OPEN: Truth = Truth { reached: true, firewall_at_fault: false };
-    const FIREWALL: Truth = Truth { reached: false, firewall_at_fault: true };
-    const OTHER: Truth = Truth { reached: false, firewall_at_fault: false };
-
-    #[test]
-    fn every_answer_has_its_worth() {
-        let silent_without = Answer { effect: Effect::Silent, ..Answer::warns() };
-        let stops = Answer::stops(Reason::ProbeTimeout);
-        let table = [
-            (Answer::OK, [Score::Right, Score::FalseHealthy, Score::FalseHealthy]),
-            (silent_without, [Score::Right, Score::FalseHealthy, Score::FalseHealthy]),
-            (Answer::BLAMES, [Score::FalseBlame, Score::Right, Score::FalseBlame]),
-            (stops, [Score::FalseAlarm, Score::NoAnswer, Score::Right]),
-            (Answer::warns(), [Score::NoAnswer; 3]),
-            (Answer::HANGS, [Score::NoAnswer; 3]),
-            (Answer::NOT_OBSERVED, [Score::NoAnswer; 3]),
-        ];
-        for (answer, worth) in table {
-            assert_eq!([OPEN, FIREWALL, OTHER].map(|truth| answer.score(truth)), worth, "{answer:?}");
-        }
     }
 }

@@ -112,7 +112,7 @@ fn as_answer(ours: &Ours) -> Answer {
     match ours.verdict {
         Verdict::Ok => Answer::OK,
         Verdict::NetworkNotFound => Answer::stops(Reason::NetworkNotFound),
-        Verdict::ProbeUnavailable | Verdict::Skipped => Answer::warns(),
+        Verdict::ProbeUnavailable | Verdict::Skipped => Answer::WARNS,
         _ if ours.cause.is_some_and(Cause::is_firewall) => Answer::BLAMES,
         _ => Answer::stops(Reason::TcpFailed),
     }

@@ -23,7 +23,7 @@ pub async fn v1(recorder: &Recorder<'_>, port: u16) -> Result<Answer> {
     Ok(match recorder.container(&nc(&port.to_string()), &[]).await?.status {
         Some(0) => Answer::OK,
         Some(1) => Answer::BLAMES,
-        _ => Answer::warns(),
+        _ => Answer::WARNS,
     })
 }
 
@@ -37,7 +37,7 @@ pub async fn v2(recorder: &Recorder<'_>, port: u16) -> Result<Answer> {
     if inspect.status.is_none() || info.status.is_none() {
         return Ok(Answer::HANGS);
     }
-    let Some(route) = route::resolve(&inspect, &info) else { return Ok(Answer::warns()) };
+    let Some(route) = route::resolve(&inspect, &info) else { return Ok(Answer::WARNS) };
     let command = recorder.container(&nc(&port.to_string()), &route.add_hosts()).await?;
     Ok(v2::of(&command, &route))
 }

@@ -31,7 +31,7 @@ mod tests;
 use std::fmt;
 
 pub use answer::{Answer, Reason};
-pub use harness::conform::{Effect, Score, Truth};
+pub use harness::conform::{Conclusion, Score, Truth};
 pub use observation::Observation;
 
 /// A probe of NemoClaw's, in the order in which they came.

@@ -156,7 +156,12 @@ fn the_known_answers_of(#[case] probe: Probe) {
         let answer = probe.ask(&case.observation());
         let score = answer.score(case.truth());
         let expected = &case.expect[&probe.to_string().replace(' ', "_")];
-        assert_eq!(&format!("{} {} {score}", answer.reason, answer.effect), expected, "{}", case.id);
+        assert_eq!(
+            &format!("{} {} {score}", answer.reason, answer.conclusion.effect),
+            expected,
+            "{}",
+            case.id
+        );
         wrong += usize::from(score.is_wrong());
     }
     assert!(wrong > 0, "{probe} errs somewhere");

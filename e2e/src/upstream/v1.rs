@@ -17,6 +17,6 @@ pub fn decide(seen: &Observation) -> Answer {
         None => Answer::NOT_OBSERVED,
         Some(Some(0)) => Answer::OK,
         Some(Some(1)) => Answer::BLAMES,
-        Some(_) => Answer::warns(),
+        Some(_) => Answer::WARNS,
     }
 }

@@ -23,7 +23,7 @@ pub fn decide(seen: &Observation) -> Answer {
     if seen.inspect.status.is_none() || seen.info.status.is_none() {
         return Answer::HANGS;
     }
-    let Some(route) = route::resolve(&seen.inspect, &seen.info) else { return Answer::warns() };
+    let Some(route) = route::resolve(&seen.inspect, &seen.info) else { return Answer::WARNS };
     match seen.with_alias.first() {
         None => Answer::NOT_OBSERVED,
         Some(run) => of(&run.command, &route),
@@ -39,7 +39,7 @@ pub(super) fn of(command: &Command, route: &Route) -> Answer {
             Route::BridgeGateway { .. } => Answer::BLAMES,
             Route::HostGateway => Answer::stops(Reason::TcpFailed),
         },
-        _ => Answer::warns(),
+        _ => Answer::WARNS,
     }
 }
 

@@ -7,7 +7,7 @@
 //! The other one knows `ok`, `tcp_failed` and `probe_unavailable` only. Its caller stops at `tcp_failed` and says nothing at
 //! all to `probe_unavailable`. That it waits for a Docker that never answers is assumed from the gateway's.
 
-use super::Effect;
+use super::Conclusion;
 use super::answer::{Answer, Reason};
 use super::observation::{Command, ImageCache, Observation};
 use super::route::{self, Route};
@@ -35,11 +35,11 @@ pub fn gateway(seen: &Observation) -> Answer {
     if seen.inspect.status.is_none() || seen.info.status.is_none() {
         return Answer::HANGS;
     }
-    let Some(route) = route::resolve(&seen.inspect, &seen.info) else { return Answer::warns() };
+    let Some(route) = route::resolve(&seen.inspect, &seen.info) else { return Answer::WARNS };
     match seen.image {
         ImageCache::Cached => {}
         ImageCache::InspectUnavailable => return Answer::stops(Reason::DockerDaemonUnreachable),
-        ImageCache::PullFailed | ImageCache::PullTimedOut => return Answer::warns(),
+        ImageCache::PullFailed | ImageCache::PullTimedOut => return Answer::WARNS,
     }
     let attempts = if route == Route::HostGateway { ATTEMPTS } else { 1 };
     let mut answer = Answer::NOT_OBSERVED;
@@ -73,8 +73,7 @@ fn classify(command: &Command, route: &Route) -> Answer {
 /// The probe of other host services, with its caller's silence.
 #[must_use]
 pub fn host_service(seen: &Observation) -> Answer {
-    const SILENT: Answer =
-        Answer { reason: Reason::ProbeUnavailable, effect: Effect::Silent, accuses_firewall: false };
+    const SILENT: Answer = Answer { conclusion: Conclusion::HEALTHY, ..Answer::WARNS };
     if seen.inspect.status.is_none() || seen.info.status.is_none() {
         return Answer::HANGS;
     }

@@ -59,7 +59,11 @@ async fn killed_at(lab: &Lab, before: &str, at: usize, point: &str, again: bool)
 async fn stopped_at(lab: &Lab, before: &str, signal: &str, at: usize, point: &str) -> Result<()> {
     let seen = signalled(lab, Some((signal, at))).await?;
     let situation = format!("{signal} at {at}, {point}");
-    let code = if signal == "SIGINT" { 130 } else { 143 };
+    let code = match signal {
+        "SIGHUP" => 129,
+        "SIGINT" => 130,
+        _ => 143,
+    };
     ensure!(seen.code == Some(code), "{situation}: {seen:#?}");
     ensure!(rules(lab).await? == before, "{situation}");
     nothing_is_journalled(lab).await.context(situation)
@@ -83,7 +87,7 @@ async fn a_fix_that_is_interrupted_takes_back_what_it_began() -> Result<()> {
     let points = points(&lab, &before).await?;
     let of = |start: &str| points.iter().position(|it| it.starts_with(start)).context("no such point");
     let (runs, end, last) = (of("runs")?, of("the end")?, points.len() - 1);
-    for (signal, at) in [("SIGINT", runs), ("SIGTERM", end), ("SIGINT", last), ("SIGTERM", 0)] {
+    for (signal, at) in [("SIGINT", runs), ("SIGTERM", end), ("SIGHUP", last), ("SIGTERM", 0)] {
         stopped_at(&lab, &before, signal, at, &points[at]).await?;
     }
     killed_at(&lab, &before, end, &points[end], true).await
@@ -97,7 +101,7 @@ async fn a_fix_survives_every_signal_at_every_point() -> Result<()> {
     let before = rules(&lab).await?;
     for (at, point) in points(&lab, &before).await?.iter().enumerate() {
         killed_at(&lab, &before, at, point, true).await?;
-        for signal in ["SIGINT", "SIGTERM"] {
+        for signal in ["SIGHUP", "SIGINT", "SIGTERM"] {
             stopped_at(&lab, &before, signal, at, point).await?;
         }
     }

@@ -161,24 +161,7 @@ fn bind(word: &str, rootfs: &Path) -> Result<(PathBuf, bool), Usage> {
             ));
         }
     }
-    if !writable && let Some(mount) = mount_below(&path) {
-        return refuse(&format!(
-            "{} is mounted below it and would stay writable: bind a folder without it, or say :rw",
-            mount.display()
-        ));
-    }
     Ok((path, writable))
-}
-
-/// A file system that is mounted somewhere below a path.
-fn mount_below(path: &Path) -> Option<PathBuf> {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(|point| {
-        // The kernel writes a space so, and what else would end the field.
-        let point = point.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n");
-        PathBuf::from(point.replace("\\134", "\\"))
-    });
-    points.into_iter().find(|point| point != path && point.starts_with(path))
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::score::Effect;
+use super::score::Conclusion;
+use crate::form::{Fault, line_at};
 
 /// The version of the form.
 const VERSION: u32 = 1;
@@ -138,17 +139,10 @@ impl Map {
     /// # Errors
     /// When it is no map.
     pub fn parse(path: &Path, text: &str) -> Result<Self, MapError> {
-        let line_at = |offset: usize| text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1;
-        let wrong = |line: usize, message: String| MapError::Form {
-            path: path.to_owned(),
-            line,
-            message,
-            text: text.lines().nth(line - 1).unwrap_or_default().trim().to_owned(),
-        };
-        let form = |error: toml::de::Error| {
-            let start = error.span().map_or(0, |span| span.start);
-            wrong(line_at(start), error.message().replace('\n', ": "))
-        };
+        let refused =
+            |Fault { line, message, text }| MapError::Form { path: path.to_owned(), line, message, text };
+        let wrong = |line: usize, message: String| refused(Fault::at(text, line, message));
+        let form = |error: toml::de::Error| refused(Fault::of(text, &error));
         let map: Self = toml::from_str(text).map_err(form)?;
         let places: Places = toml::from_str(text).map_err(form)?;
         let key = |key: &str| {
@@ -173,7 +167,7 @@ impl Map {
         for (index, rule) in map.rules.iter().enumerate() {
             let start = places.rule.get(index).map_or(0, |place| place.span().start);
             if let Some(message) = rule.contradiction(index + 1 == map.rules.len()) {
-                return Err(wrong(line_at(start), message.to_owned()));
+                return Err(wrong(line_at(text, start), message.to_owned()));
             }
         }
         Ok(map)
@@ -253,14 +247,14 @@ fn is_in(pattern: &str, text: &str) -> bool {
 }
 
 impl Meaning {
-    /// What an onboarding does then, and whether it names a firewall.
+    /// What it comes to.
     #[must_use]
-    pub fn effect(self) -> (Effect, bool) {
+    pub fn conclusion(self) -> Conclusion {
         match self {
-            Self::Healthy => (Effect::Silent, false),
-            Self::Firewall => (Effect::Fatal, true),
-            Self::Failed => (Effect::Fatal, false),
-            Self::Unknown => (Effect::Warn, false),
+            Self::Healthy => Conclusion::HEALTHY,
+            Self::Firewall => Conclusion::FIREWALL,
+            Self::Failed => Conclusion::FAILED,
+            Self::Unknown => Conclusion::UNKNOWN,
         }
     }
 

@@ -39,7 +39,7 @@ use crate::scenario::{Look, Moment, Observer, RunError, Runner, ScenarioFile};
 use ask::{End, ask};
 
 pub use map::{Ended, Map, MapError, Meaning};
-pub use score::{Effect, Score, Truth};
+pub use score::{Conclusion, Effect, Score, Truth};
 pub use table::{Table, left_out_always};
 
 /// How long loading an image may take.
@@ -189,7 +189,7 @@ impl Conform {
             let expect: &Expect = file.scenario.expect.get(said.index)?;
             let experience = outcome.experiences.get(&said.index).map(|(experience, _)| *experience);
             let truth = Truth::of(expect, experience);
-            let (effect, accuses) = said.meaning.map_or((Effect::Stuck, false), Meaning::effect);
+            let conclusion = said.meaning.map_or(Conclusion::NONE, Meaning::conclusion);
             Some(Answer {
                 scenario: file.name(),
                 port: expect.target.port,
@@ -198,7 +198,7 @@ impl Conform {
                 truth,
                 meaning: said.meaning,
                 ended: said.ended,
-                score: Score::of(effect, accuses, truth),
+                score: conclusion.score(truth),
                 elapsed_ms: u64::try_from(said.elapsed.as_millis()).unwrap_or(u64::MAX),
             })
         };

@@ -23,6 +23,45 @@ pub enum Effect {
     Stuck,
 }
 
+/// What an answer comes to, whoever gave it and however it was said.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Conclusion {
+    /// What follows.
+    pub effect: Effect,
+    /// Its message names a firewall or prints a firewall's command.
+    pub accuses_firewall: bool,
+}
+
+impl Conclusion {
+    /// All is well, and it says nothing.
+    pub const HEALTHY: Self = Self::without_accusation(Effect::Silent);
+    /// It stops, and blames a firewall.
+    pub const FIREWALL: Self = Self { effect: Effect::Fatal, accuses_firewall: true };
+    /// It stops, with a message that has nothing to do with firewalls.
+    pub const FAILED: Self = Self::without_accusation(Effect::Fatal);
+    /// It could not tell, says so and goes on.
+    pub const UNKNOWN: Self = Self::without_accusation(Effect::Warn);
+    /// There is no answer.
+    pub const NONE: Self = Self::without_accusation(Effect::Stuck);
+
+    const fn without_accusation(effect: Effect) -> Self {
+        Self { effect, accuses_firewall: false }
+    }
+
+    /// What it is worth where `truth` is so.
+    #[must_use]
+    pub fn score(self, truth: Truth) -> Score {
+        match self.effect {
+            _ if self.accuses_firewall && !truth.firewall_at_fault => Score::FalseBlame,
+            Effect::Silent if truth.reached => Score::Right,
+            Effect::Silent => Score::FalseHealthy,
+            Effect::Fatal if truth.reached => Score::FalseAlarm,
+            Effect::Fatal if truth.firewall_at_fault == self.accuses_firewall => Score::Right,
+            Effect::Fatal | Effect::Warn | Effect::Stuck => Score::NoAnswer,
+        }
+    }
+}
+
 /// What is so on the host, by the oracle and the scenario, of which no probe knows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub struct Truth {
@@ -65,20 +104,6 @@ impl Score {
     pub const ALL: [Self; 5] =
         [Self::Right, Self::FalseBlame, Self::FalseHealthy, Self::FalseAlarm, Self::NoAnswer];
 
-    /// What an answer is worth where `truth` is so; `accuses_firewall` is whether it names a firewall or prints a firewall's
-    /// command.
-    #[must_use]
-    pub fn of(effect: Effect, accuses_firewall: bool, truth: Truth) -> Self {
-        match effect {
-            _ if accuses_firewall && !truth.firewall_at_fault => Self::FalseBlame,
-            Effect::Silent if truth.reached => Self::Right,
-            Effect::Silent => Self::FalseHealthy,
-            Effect::Fatal if truth.reached => Self::FalseAlarm,
-            Effect::Fatal if truth.firewall_at_fault == accuses_firewall => Self::Right,
-            Effect::Fatal | Effect::Warn | Effect::Stuck => Self::NoAnswer,
-        }
-    }
-
     /// A wrong answer, which is worse than none.
     #[must_use]
     pub fn is_wrong(self) -> bool {
@@ -120,15 +145,15 @@ mod tests {
     #[test]
     fn every_answer_has_its_worth() {
         let table = [
-            (Effect::Silent, false, [Score::Right, Score::FalseHealthy, Score::FalseHealthy]),
-            (Effect::Fatal, true, [Score::FalseBlame, Score::Right, Score::FalseBlame]),
-            (Effect::Fatal, false, [Score::FalseAlarm, Score::NoAnswer, Score::Right]),
-            (Effect::Warn, false, [Score::NoAnswer; 3]),
-            (Effect::Stuck, false, [Score::NoAnswer; 3]),
+            (Conclusion::HEALTHY, [Score::Right, Score::FalseHealthy, Score::FalseHealthy]),
+            (Conclusion::FIREWALL, [Score::FalseBlame, Score::Right, Score::FalseBlame]),
+            (Conclusion::FAILED, [Score::FalseAlarm, Score::NoAnswer, Score::Right]),
+            (Conclusion::UNKNOWN, [Score::NoAnswer; 3]),
+            (Conclusion::NONE, [Score::NoAnswer; 3]),
         ];
-        for (effect, accuses, worth) in table {
-            let found = [OPEN, FIREWALL, OTHER].map(|truth| Score::of(effect, accuses, truth));
-            assert_eq!(found, worth, "{effect:?} {accuses}");
+        for (conclusion, worth) in table {
+            let found = [OPEN, FIREWALL, OTHER].map(|truth| conclusion.score(truth));
+            assert_eq!(found, worth, "{conclusion:?}");
         }
     }
 }

@@ -123,7 +123,8 @@ impl HostBuilder {
         self
     }
 
-    /// Lets it see a file or folder of the machine, for reading only.
+    /// Lets it see a file or folder of the machine, for reading only, also what is mounted below it. What is mounted there later is not
+    /// seen. A link of the image on the way to `target` leads to where it leads in the host.
     #[must_use]
     pub fn bind(self, source: impl Into<PathBuf>, target: impl Into<PathBuf>) -> Self {
         self.bind_with(source.into(), target.into(), false)

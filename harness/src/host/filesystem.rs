@@ -11,8 +11,9 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{chdir, pivot_root};
 
+use super::bind::mount_bind;
 use super::cgroup::HostCgroups;
-use super::protocol::{Bind, Boot, Root};
+use super::protocol::{Boot, Root};
 use crate::privilege::Rights;
 
 /// A step of the file system's making that failed.
@@ -198,22 +199,7 @@ fn make_devices(dev: &Path, rights: Rights) -> Result<(), Failure> {
         .map_err(|error| format!("link devices: {error}"))
 }
 
-fn mount_bind(root: &Path, bind: &Bind) -> Result<(), Failure> {
-    let target = root.join(bind.target.strip_prefix("/").unwrap_or(&bind.target));
-    if bind.source.is_dir() {
-        make_folder(&target)?;
-    } else {
-        if let Some(parent) = target.parent() {
-            make_folder(parent)?;
-        }
-        File::create(&target).map_err(|error| format!("make {}: {error}", target.display()))?;
-    }
-    let source = bind.source.to_str();
-    try_mount(source, &target, None, MsFlags::MS_BIND | MsFlags::MS_REC, None)?;
-    if bind.writable { Ok(()) } else { remount_read_only(&target) }
-}
-
-fn remount_read_only(path: &Path) -> Result<(), Failure> {
+pub(super) fn remount_read_only(path: &Path) -> Result<(), Failure> {
     let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID;
     // In a user namespace the machine's own restrictions of a mount are locked: they have to be repeated.
     let machines = statvfs(path).map_err(failed("look at", path))?.flags();

@@ -11,6 +11,7 @@
 //! end of the control socket, the init ends, and the kernel ends every process of the process id namespace and with them
 //! the mounts, the interfaces and the rules. The keeper removes the empty control groups.
 
+mod bind;
 mod builder;
 pub(crate) mod cgroup;
 mod exec;

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +35,9 @@ const COUNTERS: [&str; 12] = [
     "binfmt_misc",
 ];
 
+/// How long a machine may take to come to rest: the kernel ends the last namespaces of a host within a second.
+const REST_WITHIN: Duration = Duration::from_secs(20);
+
 /// Why a fingerprint could not be taken.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -60,6 +63,16 @@ pub enum FingerprintError {
         command: String,
         /// What it said.
         stderr: String,
+    },
+    /// Something of the machine changes all the time.
+    #[error(
+        "the machine does not come to rest within {patience:?}: {differences:?}\nhint: end what is still running, or wait for its end"
+    )]
+    Restless {
+        /// How long it was looked at.
+        patience: Duration,
+        /// What differed last.
+        differences: Vec<String>,
     },
 }
 
@@ -102,12 +115,32 @@ impl Fingerprint {
         Ok(Self { taken: seconds(SystemTime::now()), sections })
     }
 
+    /// Takes the fingerprint of a machine at rest: the first of which the one before was the same. What is only about to vanish, such as
+    /// the namespaces of a host that has just ended, is no part of it then.
+    ///
+    /// # Errors
+    /// As [`Fingerprint::take`], and when no two in a row are the same.
+    pub fn at_rest() -> Result<Self, FingerprintError> {
+        first_of_rest(Self::take, REST_WITHIN)
+    }
+
     /// What differs in a later fingerprint, as lines for a reader; empty when nothing does. Also named: files below
     /// `/etc`, `/usr`, `/var`, `/opt` and `/root` that were written since, outside the cache and `allowed`.
     ///
     /// # Errors
     /// When a folder cannot be read.
     pub fn differences(&self, later: &Self, allowed: &[PathBuf]) -> Result<Vec<String>, FingerprintError> {
+        let mut found = self.changed_lines(later);
+        let since = UNIX_EPOCH + Duration::from_secs(self.taken);
+        let mut allowed = allowed.to_vec();
+        allowed.push(Cache::open()?.folder().to_owned());
+        for folder in FOLDERS {
+            written_since(Path::new(folder), since, &allowed, &mut found);
+        }
+        Ok(found)
+    }
+
+    fn changed_lines(&self, later: &Self) -> Vec<String> {
         let mut found = Vec::new();
         for (name, before) in &self.sections {
             let after = later.sections.get(name).map_or("", String::as_str);
@@ -116,13 +149,26 @@ impl Fingerprint {
             let added = after.lines().filter(|line| !before.lines().any(|it| it == *line));
             found.extend(added.map(|line| format!("{name}: + {line}")));
         }
-        let since = UNIX_EPOCH + Duration::from_secs(self.taken);
-        let mut allowed = allowed.to_vec();
-        allowed.push(Cache::open()?.folder().to_owned());
-        for folder in FOLDERS {
-            written_since(Path::new(folder), since, &allowed, &mut found);
+        found
+    }
+}
+
+/// Looks until two in a row are the same. A look takes a few tenths of a second.
+fn first_of_rest(
+    mut look: impl FnMut() -> Result<Fingerprint, FingerprintError>,
+    patience: Duration,
+) -> Result<Fingerprint, FingerprintError> {
+    let begun = Instant::now();
+    let mut before = look()?;
+    loop {
+        let now = look()?;
+        if now.sections == before.sections {
+            return Ok(now);
         }
-        Ok(found)
+        if begun.elapsed() >= patience {
+            return Err(FingerprintError::Restless { patience, differences: before.changed_lines(&now) });
+        }
+        before = now;
     }
 }
 
@@ -277,5 +323,36 @@ fn written_since(folder: &Path, since: SystemTime, allowed: &[PathBuf], found: &
         } else if metadata.is_file() && metadata.modified().is_ok_and(|time| time > since) {
             found.push(format!("file written: {}", path.display()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fingerprint(namespaces: &str) -> Fingerprint {
+        let sections = [("namespaces", namespaces), ("sysctls", "a = 1")];
+        let sections = sections.map(|(name, text)| (name.to_owned(), text.to_owned())).into();
+        Fingerprint { taken: 0, sections }
+    }
+
+    #[test]
+    fn what_vanishes_before_the_machine_is_at_rest_is_no_part_of_it() {
+        let mut looks = ["old\nown", "old\nown\nnew", "own", "own", "never"].into_iter();
+        let taken = first_of_rest(|| Ok(fingerprint(looks.next().unwrap())), REST_WITHIN).unwrap();
+        assert_eq!(taken.sections["namespaces"], "own");
+    }
+
+    #[test]
+    fn a_machine_that_never_rests_is_named_with_what_changes() {
+        let mut looks = (0..).map(|look| fingerprint(&look.to_string()));
+        let error = first_of_rest(|| Ok(looks.next().unwrap()), Duration::ZERO).unwrap_err().to_string();
+        assert!(error.contains("\"namespaces: - 0\", \"namespaces: + 1\""), "{error}");
+    }
+
+    #[test]
+    fn what_a_machine_at_rest_has_lost_is_a_difference() {
+        let lines = fingerprint("own\nother").changed_lines(&fingerprint("own\nnew"));
+        assert_eq!(lines, ["namespaces: - other", "namespaces: + new"]);
     }
 }

@@ -1,13 +1,13 @@
 //! Scenario files: read, and refused with the place when they make no sense.
 
 use std::fmt::Display;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use probe::Verdict;
 use serde::Deserialize;
 
 use super::format::{Address, Event, Expect, Experience, Lifecycle, Mode, Scenario, VERSION};
+use crate::form::{Fault, line_at};
 
 /// Where the form is described.
 const HINT: &str = "hint: docs/scenarios.md has every key, and so has `openshell-harness scenarios --schema`";
@@ -93,7 +93,10 @@ impl ScenarioFile {
     /// # Errors
     /// When it is no scenario.
     pub fn parse(path: &Path, text: &str) -> Result<Self, FileError> {
-        let form = |error: toml::de::Error| form_error(path, text, &error);
+        let form = |error: toml::de::Error| {
+            let Fault { line, message, text } = Fault::of(text, &error);
+            FileError::Form { path: path.to_owned(), line, message, text }
+        };
         let scenario: Scenario = toml::from_str(text).map_err(form)?;
         let places: Places = toml::from_str(text).map_err(form)?;
         let lines = |parts: &[toml::Spanned<toml::Value>]| {
@@ -290,18 +293,6 @@ fn contradiction(expect: &Expect) -> Option<String> {
     let remedy = &expect.remedy;
     let both = remedy.none && !(remedy.contains.is_empty() && remedy.lacks.is_empty());
     both.then(|| "remedy: with none = true there is nothing to contain or lack".to_owned())
-}
-
-fn form_error(path: &Path, text: &str, error: &toml::de::Error) -> FileError {
-    let Range { start, .. } = error.span().unwrap_or(0..0);
-    let line = line_at(text, start);
-    let source_line = text.lines().nth(line - 1).unwrap_or_default().trim().to_owned();
-    let message = error.message().replace('\n', ": ");
-    FileError::Form { path: path.to_owned(), line, message, text: source_line }
-}
-
-fn line_at(text: &str, offset: usize) -> usize {
-    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
 }
 
 #[cfg(test)]

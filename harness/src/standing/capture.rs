@@ -3,7 +3,7 @@
 //! A packet socket in the host's own network namespace sees what the link's drivers do: a frame that is to be divided or given
 //! a checksum by hardware later is whole, or has a checksum that is not there yet.
 
-use std::io::{self, IoSliceMut, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, recvmsg,
-    setsockopt, socket, sockopt,
-};
+use nix::sys::socket::{LinkAddr, SockType, bind};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use serde::{Deserialize, Serialize};
+
+use crate::packets::pcap::{self, LinkType};
+use crate::packets::socket;
 
 /// What the program is called.
 pub(super) const NAME: &str = "openshell-harness-capture";
@@ -61,7 +61,7 @@ pub(super) fn run(config: &str) -> Result<i32, String> {
     let (socket, index) = open(&link).map_err(|error| format!("capture on {link}: {error}"))?;
     let mut output = io::stdout().lock();
     let mut taken = 0;
-    let mut written = write_header(&mut output);
+    let mut written = write(&mut output, &pcap::header(LinkType::Ethernet, SNAP));
     crate::service::say(format_args!("capturing on {link}; Ctrl-C ends it"));
     while written.is_ok() && capture.count.is_none_or(|count| taken < count) {
         let mut watched = [
@@ -74,8 +74,8 @@ pub(super) fn run(config: &str) -> Result<i32, String> {
             watched.map(|one| one.revents().is_some_and(|events| !events.is_empty()));
         if has_packet {
             match receive(&socket, index) {
-                Ok(Some(packet)) => {
-                    written = write_packet(&mut output, &packet);
+                Ok(Some(record)) => {
+                    written = write(&mut output, &record);
                     taken += 1;
                 }
                 Ok(None) | Err(Errno::EAGAIN | Errno::EINTR) => {}
@@ -119,68 +119,25 @@ fn open(link: &str) -> io::Result<(OwnedFd, usize)> {
         names.dedup();
         io::Error::other(format!("there is no such link; there are: {}", names.join(", ")))
     })?;
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll)?;
-    setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
-    // Above the limit of the system where this may be done, which is the host's root.
-    let _ = setsockopt(&socket, sockopt::RcvBufForce, &BACKLOG);
+    let socket = socket::open(SockType::Raw, BACKLOG)?;
     bind(socket.as_raw_fd(), &address)?;
     Ok((socket, address.ifindex()))
 }
 
-struct Packet {
-    time: TimeSpec,
-    bytes: Vec<u8>,
-    length: usize,
-}
-
-fn receive(socket: &OwnedFd, index: usize) -> nix::Result<Option<Packet>> {
+/// The next packet of that link as a record of the file; nothing for a packet of another one.
+fn receive(socket: &OwnedFd, index: usize) -> nix::Result<Option<Vec<u8>>> {
     let mut buffer = vec![0; SNAP];
-    let mut space = nix::cmsg_space!(TimeSpec);
-    let mut slices = [IoSliceMut::new(&mut buffer)];
-    let message =
-        recvmsg::<LinkAddr>(socket.as_raw_fd(), &mut slices, Some(&mut space), MsgFlags::MSG_TRUNC)?;
-    let time = message.cmsgs()?.find_map(|control| match control {
-        ControlMessageOwned::ScmTimestampns(time) => Some(time),
-        _ => None,
-    });
-    let (length, from) = (message.bytes, message.address);
+    let heard = socket::receive(socket, &mut buffer)?;
     // What a loopback interface sends comes in again at once, and is one packet.
     let is_wanted = |from: LinkAddr| {
         from.ifindex() == index && !(from.hatype() == libc::ARPHRD_LOOPBACK && from.pkttype() == OUTGOING)
     };
-    if !from.is_some_and(is_wanted) {
-        return Ok(None);
-    }
-    buffer.truncate(length);
-    let time = time.unwrap_or_else(|| TimeSpec::new(0, 0));
-    Ok(Some(Packet { time, bytes: buffer, length }))
+    buffer.truncate(heard.length);
+    Ok(heard.from.is_some_and(is_wanted).then(|| pcap::record(heard.time, &[&buffer], heard.length)))
 }
 
-/// The classic form with nanoseconds: <https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-05.html>.
-fn write_header(output: &mut impl Write) -> io::Result<()> {
-    const MAGIC: u32 = 0xa1b2_3c4d;
-    const ETHERNET: u32 = 1;
-    let mut header = Vec::with_capacity(24);
-    header.extend(MAGIC.to_le_bytes());
-    header.extend(2_u16.to_le_bytes());
-    header.extend(4_u16.to_le_bytes());
-    header.extend([0; 8]);
-    header.extend((SNAP as u32).to_le_bytes());
-    header.extend(ETHERNET.to_le_bytes());
-    output.write_all(&header)?;
-    output.flush()
-}
-
-/// Each is written at once: whoever reads along sees it when it happens.
-fn write_packet(output: &mut impl Write, packet: &Packet) -> io::Result<()> {
-    let seconds = packet.time.tv_sec() as u32;
-    let nanoseconds = packet.time.tv_nsec() as u32;
-    let mut record = Vec::with_capacity(16 + packet.bytes.len());
-    for number in [seconds, nanoseconds, packet.bytes.len() as u32, packet.length as u32] {
-        record.extend(number.to_le_bytes());
-    }
-    record.extend(&packet.bytes);
-    output.write_all(&record)?;
+/// Each packet is written at once: whoever reads along sees it when it happens.
+fn write(output: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    output.write_all(bytes)?;
     output.flush()
 }

@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -27,10 +28,14 @@ use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
-use super::folder::{Entry, Folder, StandingError, gone, remove};
+use super::claim::Claim;
+use super::entry::{Entry, gone};
+use super::error::StandingError;
+use super::folder::Folder;
 use super::name::Name;
 use super::process::ProcessId;
 use super::record::{HostRecord, NetworkRecord, Record, Stage, VERSION};
+use super::removal::remove;
 use super::server;
 use crate::host::{Host, tail};
 use crate::image::{Image, ImageError};
@@ -175,17 +180,20 @@ fn take_care() -> Result<(), String> {
     };
     let folder = Folder::open().map_err(|error| error.to_string())?;
     let entry = folder.claim(&record).map_err(|error| error.to_string())?;
+    let caretaker = record.caretaker.clone();
     let result = log_to(&entry.log()).and_then(|()| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| format!("start a runtime: {error}"))?;
         runtime.block_on(keep(&file, options, &entry, record))
     });
+    // Somebody may have removed the folder, and another host may have one in its place.
+    let remove = || if entry.is_of(&caretaker) { remove(&entry.path) } else { Ok(()) };
     match result {
         // Its record says why.
         Ok(Ended::ByItself) => Ok(()),
-        Ok(Ended::OnRequest) => remove(&entry.path).map_err(|error| error.to_string()),
+        Ok(Ended::OnRequest) => remove().map_err(|error| error.to_string()),
         Err(message) => {
-            let _ = remove(&entry.path);
+            let _ = remove();
             Err(message)
         }
     }
@@ -218,6 +226,7 @@ async fn keep(
         tell(&Event::Progress(what.to_owned()));
     });
     let is_ready = Notify::new();
+    let claim = Claim::new(entry, record.caretaker.clone());
     let record = RefCell::new(record);
     let life = on_stand(file, &options, async |stand| {
         let mut now = record.borrow().clone();
@@ -229,7 +238,7 @@ async fn keep(
         crate::service::say(format_args!("{:6.2} s  ready", begun.elapsed().as_secs_f64()));
         is_ready.notify_one();
         tell(&Event::Ready);
-        let ended = serve(stand, listener, &hosts).await;
+        let ended = serve(stand, listener, &hosts, &claim).await;
         if let Ok(Some(why)) = &ended {
             crate::service::say(format_args!("{:6.2} s  {why}", begun.elapsed().as_secs_f64()));
             crate::service::say(tail(&server::log(stand), 30));
@@ -238,7 +247,7 @@ async fn keep(
     });
     let ended = tokio::select! {
         ended = life => ended,
-        why = abandoned(&is_ready) => return Err(why?),
+        why = abandoned(&is_ready, &claim) => return Err(why?),
     };
     let why = match ended {
         Ok(Ok(None)) => return Ok(Ended::OnRequest),
@@ -255,7 +264,7 @@ async fn keep(
 }
 
 /// The boot is given up: its command has gone away, or somebody wants this process to end.
-async fn abandoned(is_ready: &Notify) -> Result<String, String> {
+async fn abandoned(is_ready: &Notify, claim: &Claim<'_>) -> Result<String, String> {
     let said = |error: io::Error| format!("follow the command that started this: {error}");
     let mut terminate = signal(SignalKind::terminate()).map_err(said)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(said)?;
@@ -268,6 +277,7 @@ async fn abandoned(is_ready: &Notify) -> Result<String, String> {
         () = is_ready.notified() => pending().await,
         _ = terminate.recv() => Ok("the boot was ended by a signal".to_owned()),
         _ = interrupt.recv() => Ok("the boot was ended by a signal".to_owned()),
+        () = claim.lost() => Ok("the record of the host was removed while it booted".to_owned()),
         _ = lifeline.read(&mut ignored) => Ok("the command that wanted it has ended".to_owned()),
     }
 }
@@ -304,6 +314,7 @@ async fn serve(
     stand: &Stand<'_>,
     listener: UnixListener,
     hosts: &[HostRecord],
+    claim: &Claim<'_>,
 ) -> Result<Option<String>, String> {
     let said = |error: io::Error| format!("watch the host: {error}");
     let mut terminate = signal(SignalKind::terminate()).map_err(said)?;
@@ -320,6 +331,7 @@ async fn serve(
         });
     }
     let mut connections = FuturesUnordered::new();
+    let mut lost = pin!(claim.lost());
     loop {
         tokio::select! {
             accepted = listener.accept() => {
@@ -329,6 +341,8 @@ async fn serve(
             }
             Some(()) = connections.next() => {}
             Some(why) = ends.next() => return Ok(Some(why)),
+            // Nobody can ask for its end any more.
+            () = &mut lost => return Ok(None),
             _ = terminate.recv() => return Ok(None),
             _ = interrupt.recv() => return Ok(None),
             _ = hangup.recv() => {}

@@ -1,18 +1,15 @@
 //! Where standing hosts are written down: a private folder of the user.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use nix::fcntl::OFlag;
-
-use super::client::Client;
+use super::entry::Entry;
+use super::error::StandingError;
 use super::name::Name;
-use super::record::{HostRecord, Listed, Record, Stage, State, VERSION};
-use crate::host::cgroup;
-use crate::image::Cache;
+use super::record::Record;
+use crate::privilege;
 
 /// The folder's name in `$XDG_RUNTIME_DIR`, and the beginning of that in `/run`.
 const FOLDER: &str = "openshell-harness";
@@ -20,108 +17,30 @@ const FOLDER: &str = "openshell-harness";
 /// The beginning of the names of folders that are being made; no host's name has a dot.
 const NEW: &str = ".new-";
 
-/// No record is so long.
-const RECORD_LIMIT: u64 = 256 * 1024;
-
-/// How long a caretaker may take to answer what its host's state is: an engine that is stopped takes two thirds of it.
-const STATUS_PATIENCE: Duration = Duration::from_secs(3);
-
-/// How long a caretaker may take to end its host; measured: 40 ms.
-const END_PATIENCE: Duration = Duration::from_secs(15);
-
-/// Why something about standing hosts could not be done.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StandingError {
-    /// There is no private place for their records.
-    #[error("{path}: {message}\nhint: {hint}", path = .path.display())]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// What is wrong with it.
-        message: String,
-        /// The way out.
-        hint: &'static str,
-    },
-    /// There is a host of that name.
-    #[error("there is a host {name} already, and it is {state}\nhint: openshell-harness down {name}, or --name gives the new one another name", state = .state.word())]
-    Exists {
-        /// The name.
-        name: Name,
-        /// Its state.
-        state: State,
-    },
-    /// There is no host of that name.
-    #[error("there is no host {name}{known}")]
-    Unknown {
-        /// The name.
-        name: Name,
-        /// Those that there are, on a line of its own.
-        known: String,
-    },
-    /// The host does not take requests.
-    #[error("host {name} is {state}: {why}\nhint: openshell-harness logs {name}; openshell-harness down {name}", state = .state.word())]
-    NotUp {
-        /// The name.
-        name: Name,
-        /// Its state.
-        state: State,
-        /// What is wrong.
-        why: String,
-    },
-    /// The host did not come up; in the words of what failed.
-    #[error("{0}")]
-    Failed(String),
-    /// Something of the host is left.
-    #[error("{0}")]
-    Left(String),
-    /// A file could not be read or written.
-    #[error("{path}: {source}", path = .path.display())]
-    Io {
-        /// Which one.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-impl StandingError {
-    pub(super) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { path: path.into(), source }
-    }
-}
-
 /// The folder with the records of this user's hosts.
 #[derive(Clone, Debug)]
 pub struct Folder {
     path: PathBuf,
 }
 
-/// A host's own folder.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// The host's name.
-    pub name: Name,
-    pub(super) path: PathBuf,
-}
-
 impl Folder {
-    /// The caller's: `openshell-harness` in `$XDG_RUNTIME_DIR` where that is the caller's own, else `/run/openshell-harness-UID`.
-    /// It is made when it is missing.
+    /// The caller's: `openshell-harness` in `$XDG_RUNTIME_DIR`, or in `/run/user/UID` for an ordinary user without that variable, where
+    /// that is the caller's own; else `/run/openshell-harness-UID`. It is made when it is missing.
     ///
     /// # Errors
     /// When it is not private: another user's, a link, or open to others.
     pub fn open() -> Result<Self, StandingError> {
         let user = nix::unistd::geteuid().as_raw();
-        let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
-        // `sudo -E` keeps another user's variable.
-        let own = own.filter(|path| fs::symlink_metadata(path).is_ok_and(|found| found.uid() == user));
-        if let Some(own) = own {
+        // Who has entered a user namespace is root there, and has the same hosts as before.
+        let outside = privilege::owner().unwrap_or(user);
+        let variable = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let owner = |path: &Path| fs::symlink_metadata(path).ok().map(|found| found.uid());
+        if let Some(own) = runtime_folder(user, outside, variable, owner) {
             // What it shows is the names in it only; what is below is private.
             require_own(&own, user, 0o022)?;
             return Self::at(own.join(FOLDER), user);
         }
-        Self::at(PathBuf::from(format!("/run/{FOLDER}-{user}")), user)
+        Self::at(PathBuf::from(format!("/run/{FOLDER}-{outside}")), user)
     }
 
     fn at(path: PathBuf, user: u32) -> Result<Self, StandingError> {
@@ -129,7 +48,7 @@ impl Folder {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => {
-                let hint = "XDG_RUNTIME_DIR has to name a folder of your own, such as /run/user/UID";
+                let hint = "XDG_RUNTIME_DIR has to name a folder of your own, such as /run/user/UID: mkdir -m 700 makes one";
                 return Err(StandingError::Folder {
                     path,
                     message: format!("make the folder: {error}"),
@@ -185,7 +104,7 @@ impl Folder {
             .iter()
             .filter(|name| name.starts_with(NEW))
             .map(|name| self.path.join(name))
-            .filter(|path| !read_record(path).is_ok_and(|record| record.caretaker.is_alive()))
+            .filter(|path| !Record::read(path).is_ok_and(|record| record.caretaker.is_alive()))
             .collect();
         paths.sort();
         Ok(paths)
@@ -212,7 +131,8 @@ impl Folder {
         let entry = self.entry(&record.name);
         let new = self.path.join(format!("{NEW}{}-{}", record.caretaker.pid, record.caretaker.start));
         fs::DirBuilder::new().mode(0o700).create(&new).map_err(StandingError::io(&new))?;
-        let claimed = write_record(&new, record)
+        let claimed = record
+            .write(&new)
             .and_then(|()| fs::rename(&new, &entry.path).map_err(StandingError::io(&entry.path)));
         if claimed.is_ok() {
             return Ok(entry);
@@ -226,143 +146,17 @@ impl Folder {
     }
 }
 
-/// Removes control groups that killed hosts have left behind.
-pub(super) fn sweep() {
-    if let Ok(_lock) = Cache::open().and_then(|cache| cache.lock("cgroups")) {
-        let _ = cgroup::sweep();
-    }
-}
-
-impl Entry {
-    /// Its record.
-    ///
-    /// # Errors
-    /// When it cannot be read, or is of another version.
-    pub fn record(&self) -> Result<Record, StandingError> {
-        read_record(&self.path)
-    }
-
-    /// Where its log is.
-    #[must_use]
-    pub fn log(&self) -> PathBuf {
-        self.path.join("log")
-    }
-
-    pub(super) fn socket(&self) -> PathBuf {
-        self.path.join("socket")
-    }
-
-    pub(super) fn write(&self, record: &Record) -> Result<(), StandingError> {
-        write_record(&self.path, record)
-    }
-
-    /// What state it is in now. It never fails: a host that cannot be told about is listed too.
-    #[must_use]
-    pub fn look(&self) -> Listed {
-        let mut listed = Listed {
-            name: self.name.to_string(),
-            state: State::Unreadable,
-            why: None,
-            source: None,
-            title: None,
-            image: None,
-            engine: None,
-            started_at: None,
-            caretaker: None,
-            hosts: Vec::new(),
-            network: None,
-            folder: self.path.clone(),
-        };
-        let record = match self.record() {
-            Ok(record) => record,
-            Err(error) => {
-                listed.why = Some(error.to_string());
-                return listed;
-            }
-        };
-        (listed.state, listed.why) = if !record.caretaker.is_alive() {
-            // It may have written its last words since; now that it is gone, they are the last.
-            let why = match self.record().map(|last| last.stage) {
-                Ok(Stage::Ended(why)) => why,
-                _ => "its caretaker was killed".to_owned(),
-            };
-            (State::Dead, Some(why))
-        } else if let Some(host) = record.hosts.iter().find(|host| !host.init.is_alive()) {
-            (State::Dead, Some(gone(host)))
-        } else if record.stage == Stage::Booting {
-            (State::Booting, None)
-        } else {
-            match Client::connect(&self.socket()).and_then(|client| client.engine(STATUS_PATIENCE)) {
-                Ok(Ok(version)) => {
-                    listed.engine = Some(version);
-                    (State::Up, None)
-                }
-                Ok(Err(message)) => (State::EngineDown, Some(message)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    (State::Stuck, Some(format!("its caretaker does not answer within {STATUS_PATIENCE:?}")))
-                }
-                Err(error) => (State::Stuck, Some(format!("its caretaker does not answer: {error}"))),
-            }
-        };
-        listed.source = Some(record.source);
-        listed.title = Some(record.title);
-        listed.image = Some(record.image);
-        listed.started_at = Some(record.started_at);
-        listed.caretaker = Some(record.caretaker);
-        listed.hosts = record.hosts;
-        listed.network = record.network;
-        listed
-    }
-
-    /// A connection to its caretaker.
-    ///
-    /// # Errors
-    /// When the host does not take requests.
-    pub fn connect(&self) -> Result<Client, StandingError> {
-        Client::connect(&self.socket()).map_err(|_| {
-            let Listed { state, why, .. } = self.look();
-            let why = why.unwrap_or_else(|| "it does not take requests yet".to_owned());
-            StandingError::NotUp { name: self.name.clone(), state, why }
-        })
-    }
-
-    /// Ends the host and removes all that is left of it, whoever of its processes is gone already.
-    ///
-    /// # Errors
-    /// When something is left.
-    pub fn down(&self) -> Result<(), StandingError> {
-        if let Ok(record) = self.record() {
-            let mut gone = record.caretaker.end(END_PATIENCE);
-            // They end with their caretaker; one that is stopped could still be on its way.
-            for host in &record.hosts {
-                gone &= host.init.kill();
-            }
-            if !gone {
-                let message = format!(
-                    "host {} does not end: process {} is still there",
-                    self.name, record.caretaker.pid
-                );
-                return Err(StandingError::Left(message));
-            }
-        }
-        sweep();
-        remove(&self.path)
-    }
-}
-
-pub(super) fn gone(host: &HostRecord) -> String {
-    format!("the first process of {} (pid {}) is gone", host.hostname, host.init.pid)
-}
-
-/// Removes a host's folder; one that its caretaker has removed is removed.
-///
-/// # Errors
-/// When it cannot be.
-pub(super) fn remove(path: &Path) -> Result<(), StandingError> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StandingError::io(path)(error)),
-        _ => Ok(()),
-    }
+/// The folder of the caller's session, if it has one. `user` is its number as files have it here, `outside` that of the machine.
+fn runtime_folder(
+    user: u32,
+    outside: u32,
+    variable: Option<PathBuf>,
+    owner: impl Fn(&Path) -> Option<u32>,
+) -> Option<PathBuf> {
+    // Root's hosts are in one place, whether root has a session or not.
+    let session = (outside != 0).then(|| PathBuf::from(format!("/run/user/{outside}")));
+    // `sudo -E` keeps another user's variable.
+    variable.into_iter().chain(session).find(|path| path.is_absolute() && owner(path) == Some(user))
 }
 
 /// A folder of that user's, in which nobody else has the permissions of `others`. It is looked at itself, and not what a link
@@ -389,45 +183,12 @@ fn require_own(path: &Path, user: u32, others: u32) -> Result<(), StandingError>
     Ok(())
 }
 
-fn read_record(folder: &Path) -> Result<Record, StandingError> {
-    let path = folder.join("record.json");
-    let read = || {
-        let flags = OFlag::O_NOFOLLOW.bits() | OFlag::O_NONBLOCK.bits();
-        let file = File::options().read(true).custom_flags(flags).open(&path)?;
-        let mut text = String::new();
-        file.take(RECORD_LIMIT).read_to_string(&mut text)?;
-        let record: Record = serde_json::from_str(&text)?;
-        if record.version != VERSION {
-            let message = format!("version {} is not known; this program knows {VERSION}", record.version);
-            return Err(io::Error::other(message));
-        }
-        Ok(record)
-    };
-    read().map_err(StandingError::io(&path))
-}
-
-fn write_record(folder: &Path, record: &Record) -> Result<(), StandingError> {
-    let (path, new) = (folder.join("record.json"), folder.join("record.json.new"));
-    let write = || {
-        let mut file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .custom_flags(OFlag::O_NOFOLLOW.bits())
-            .open(&new)?;
-        serde_json::to_writer_pretty(&mut file, record)?;
-        file.write_all(b"\n")?;
-        // A reader sees the old one or the new one, and never half of one.
-        fs::rename(&new, &path)
-    };
-    write().map_err(StandingError::io(&path))
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
+    use super::super::record::{Stage, State, VERSION};
+    use super::super::removal::remove;
     use super::*;
 
     fn user() -> u32 {
@@ -454,6 +215,23 @@ mod tests {
         let mut record = record(name);
         record.caretaker.start = "1".to_owned();
         record
+    }
+
+    #[test]
+    fn a_user_has_the_same_place_with_and_without_a_user_namespace() {
+        // The first is as root's files look from there.
+        let in_namespace = |path: &Path| Some(if path == Path::new("/run/user/1000") { 0 } else { 65534 });
+        let before = |path: &Path| Some(if path == Path::new("/run/user/1000") { 1000 } else { 0 });
+        let session = Some(PathBuf::from("/run/user/1000"));
+        for variable in [session.clone(), None, Some("relative".into()), Some("/run/user/0".into())] {
+            assert_eq!(runtime_folder(1000, 1000, variable.clone(), before), session);
+            assert_eq!(runtime_folder(0, 1000, variable, in_namespace), session);
+        }
+        let variable = Some(PathBuf::from("/run/user/0"));
+        assert_eq!(runtime_folder(0, 0, variable.clone(), before), variable);
+        assert_eq!(runtime_folder(0, 0, None, before), None, "root without the variable");
+        assert_eq!(runtime_folder(0, 0, session, before), None, "sudo -E");
+        assert_eq!(runtime_folder(1000, 1000, None, |_| None), None, "no session");
     }
 
     #[test]
@@ -528,7 +306,7 @@ mod tests {
         let of_a_dead = folder.path().join(".new-2-2");
         for (path, record) in [(&of_a_living, record("a")), (&of_a_dead, dead("b"))] {
             fs::create_dir(path).unwrap();
-            write_record(path, &record).unwrap();
+            record.write(path).unwrap();
         }
         assert_eq!(folder.abandoned().unwrap(), [of_a_dead]);
     }

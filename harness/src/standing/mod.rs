@@ -10,18 +10,24 @@
 //! A host belongs to its caretaker, as every host belongs to its creator: when the caretaker ends, however it ends, the kernel
 //! ends the host. What is left then is a folder of a few small files, which says what has happened until it is removed.
 //!
+//! A host whose folder is removed ends, because nobody would find it any more.
+//!
 //! The folders are in [`Folder`], a private place of the user who runs the command. Processes are named by id, start time and
 //! boot, so an id that has been given out again is never taken for the process that once had it.
 
 mod capture;
 mod caretaker;
+mod claim;
 mod client;
+mod entry;
+mod error;
 mod folder;
 mod name;
 mod process;
 mod program;
 mod protocol;
 mod record;
+mod removal;
 mod sandbox;
 mod server;
 mod signals;
@@ -30,7 +36,9 @@ mod terminal;
 pub use capture::Capture;
 pub use caretaker::{Order, caretaker_if_asked, start};
 pub use client::{Client, FreshError, run_fresh};
-pub use folder::{Entry, Folder, StandingError};
+pub use entry::Entry;
+pub use error::StandingError;
+pub use folder::Folder;
 pub use name::{BadName, Name};
 pub use process::ProcessId;
 pub use program::{Inside, Program, Task};

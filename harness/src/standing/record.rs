@@ -1,14 +1,22 @@
 //! What is written down about a standing host, and what is told of it.
 
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 
+use super::error::StandingError;
 use super::name::Name;
 use super::process::ProcessId;
 
 /// The version of the record and of what is said over the socket.
 pub(super) const VERSION: u32 = 1;
+
+/// No record is so long, in bytes.
+const LIMIT: u64 = 256 * 1024;
 
 /// What a caretaker writes into its host's folder.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -33,6 +41,52 @@ pub struct Record {
     pub hosts: Vec<HostRecord>,
     /// The network of the sandboxes, where there is one.
     pub network: Option<NetworkRecord>,
+}
+
+impl Record {
+    /// That of a host's folder.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is of another version.
+    pub(super) fn read(folder: &Path) -> Result<Self, StandingError> {
+        let path = folder.join("record.json");
+        let read = || {
+            let flags = OFlag::O_NOFOLLOW.bits() | OFlag::O_NONBLOCK.bits();
+            let file = File::options().read(true).custom_flags(flags).open(&path)?;
+            let mut text = String::new();
+            file.take(LIMIT).read_to_string(&mut text)?;
+            let record: Self = serde_json::from_str(&text)?;
+            if record.version != VERSION {
+                let message =
+                    format!("version {} is not known; this program knows {VERSION}", record.version);
+                return Err(io::Error::other(message));
+            }
+            Ok(record)
+        };
+        read().map_err(StandingError::io(&path))
+    }
+
+    /// Writes it into a host's folder.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn write(&self, folder: &Path) -> Result<(), StandingError> {
+        let (path, new) = (folder.join("record.json"), folder.join("record.json.new"));
+        let write = || {
+            let mut file = File::options()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .custom_flags(OFlag::O_NOFOLLOW.bits())
+                .open(&new)?;
+            serde_json::to_writer_pretty(&mut file, self)?;
+            file.write_all(b"\n")?;
+            // A reader sees the old one or the new one, and never half of one.
+            fs::rename(&new, &path)
+        };
+        write().map_err(StandingError::io(&path))
+    }
 }
 
 /// How far a host is, as its caretaker knows.

@@ -2,15 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::{Instant, interval_at, timeout};
 
 use super::Request;
-use crate::dial::Dial;
+use crate::dial::{Dial, Greeting};
 use crate::evidence::{Evidence, PortEvidence};
 use crate::identity::Handshake;
-use crate::listeners::{self, Listener};
+use crate::interrupt::Interrupt;
+use crate::listeners::{self, End, Listener};
 use crate::route::Route;
 use crate::standpoint::Standpoint;
 use crate::target::Protocol;
+
+/// How long a service that answers may take to accept one more connection. On an idle host it takes a few microseconds. The dialer
+/// holds its connections for 5 s.
+const ACCEPTED_WITHIN: Duration = Duration::from_secs(2);
+/// How often it is looked for. A look takes microseconds, and the kernel announces no accept.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// A handshake for each port whose certificate is to be asked for.
 pub(super) fn begin(request: &Request, ports: &[(u16, Protocol)]) -> BTreeMap<u16, Handshake> {
@@ -51,9 +62,49 @@ pub(super) fn holders(evidence: &mut Evidence) {
     }
 }
 
-/// Who has this host's end of a dial's connection.
-pub(super) fn user(dial: &Dial) -> Option<(u16, u32)> {
-    let local = SocketAddrV4::new(dial.address, dial.port);
-    let uid = listeners::held_by(local, SocketAddrV4::new(dial.local?, dial.held?)).ok()??;
-    Some((dial.port, uid))
+/// Who has this host's end of each dial's connection.
+///
+/// The dialer holds a bare connection, and sees no further than the handshake, which is the kernel's: the service may not have
+/// accepted it yet. Where the owner of a port is asked for, which are those of `owned`, that is waited for.
+pub(super) async fn users(dials: &[Dial], owned: &[u16], interrupt: &Interrupt) -> Vec<(u16, u32)> {
+    let holders = dials.iter().map(|dial| async {
+        let local = SocketAddrV4::new(dial.address, dial.port);
+        let peer = SocketAddrV4::new(dial.local?, dial.held?);
+        Some((dial.port, holder(local, peer, patience(dial, owned), interrupt).await?))
+    });
+    join_all(holders).await.into_iter().flatten().collect()
 }
+
+fn patience(dial: &Dial, owned: &[u16]) -> Duration {
+    // Who answers accepts connections; who does not may never do. Where only the end was said, it is the kernel that answers.
+    let answered = dial.greetings.last().is_some_and(|it| it.kind.is_some() || it.greeting == Greeting::Fin);
+    if answered && owned.contains(&dial.port) { ACCEPTED_WITHIN } else { Duration::ZERO }
+}
+
+/// The user that has this host's end of the connection from `peer` to `local`, as soon as somebody has it. With no patience it is
+/// looked for once.
+async fn holder(
+    local: SocketAddrV4,
+    peer: SocketAddrV4,
+    patience: Duration,
+    interrupt: &Interrupt,
+) -> Option<u32> {
+    let accepted = async {
+        let mut again = interval_at(Instant::now() + LOOK_AGAIN, LOOK_AGAIN);
+        loop {
+            match listeners::end(local, peer) {
+                Ok(End::Held(uid)) => return Some(uid),
+                Ok(End::Queued) => again.tick().await,
+                Ok(End::Nobody) | Err(_) => return None,
+            };
+        }
+    };
+    tokio::select! {
+        biased;
+        found = timeout(patience, accepted) => found.ok().flatten(),
+        () = interrupt.raised() => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

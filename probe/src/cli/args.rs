@@ -177,7 +177,7 @@ pub(super) struct Asked {
 #[command(
     after_help = "Exit codes: 0 go on (silently, or with a warning when it could not be found out), 1 stop: not reachable,
 2 wrong arguments, 3 stop: --strict and it could not be found out, or the network is missing where it must exist,
-130 and 143 a signal ended it."
+129, 130 and 143 a signal ended it."
 )]
 pub(super) struct PreflightArguments {
     #[command(flatten)]
@@ -221,7 +221,7 @@ pub(super) struct CleanArguments {
 #[command(
     after_help = "Only UFW's rules are changed, and only by a command that is proven in a twin; elsewhere it is printed.
 Exit codes: 0 reachable, or undone; 1 not reachable, or nothing was changed; 2 wrong arguments; 3 could not be found out
-or done; 130 and 143 a signal ended it, and what was begun is taken back."
+or done; 129, 130 and 143 a signal ended it, and what was begun is taken back."
 )]
 pub(super) struct FixArguments {
     #[command(flatten)]

@@ -50,7 +50,7 @@ pub(super) async fn send(
     };
     let mut spec = order.container(info);
     spec.arguments.insert(0, "--mark".to_owned());
-    let run = container::run(&engine, &spec, interrupt, |_| ()).await;
+    let run = container::run(&engine, &spec, interrupt, async |_| ()).await;
     let output = run.output.map_err(|trouble| trouble.to_string())?;
     Ok(Sent { marked: output.marked, left: run.left.map(|error| error.to_string()) })
 }

@@ -100,7 +100,7 @@ pub async fn run<T>(
     engine: &impl Engine,
     spec: &ContainerSpec,
     interrupt: &Interrupt,
-    after: impl FnOnce(Option<&DialerOutput>) -> T,
+    after: impl AsyncFnOnce(Option<&DialerOutput>) -> T,
 ) -> Run<T> {
     let id = match create(engine, spec).await {
         Ok(id) => id,
@@ -110,7 +110,7 @@ pub async fn run<T>(
             let refused = matches!(trouble, Trouble::Image(_))
                 || matches!(trouble.engine(), Some(EngineTrouble::Refused { .. }));
             let left = if refused { None } else { engine.remove(&spec.name).await.err() };
-            return Run { output: Err(trouble), after: after(None), left };
+            return Run { output: Err(trouble), after: after(None).await, left };
         }
     };
     let (output, input) = tokio::select! {
@@ -122,7 +122,7 @@ pub async fn run<T>(
         },
         () = interrupt.raised() => (Err(Trouble::Interrupted), None),
     };
-    let after = after(output.as_ref().ok());
+    let after = after(output.as_ref().ok()).await;
     drop(input);
     // A dialer that has spoken ends by itself, and its container with it. To ask for more would only make the engine
     // log an error.

@@ -120,7 +120,7 @@ pub enum VantageError {
 pub(crate) async fn run<T>(
     seat: Seat,
     interrupt: &Interrupt,
-    after: impl FnOnce(Option<&DialerOutput>) -> T,
+    after: impl AsyncFnOnce(Option<&DialerOutput>) -> T,
 ) -> Dialled<T> {
     let bridge = seat.bridge.clone();
     let refused = |message: String| VantageError::Refused { bridge: bridge.clone(), message };
@@ -138,13 +138,13 @@ pub(crate) async fn run<T>(
         sit(&seat, settled, spoken, &released, gone);
     });
     if let Err(error) = thread {
-        return failed(refused(error.to_string()).into(), after(None), None);
+        return failed(refused(error.to_string()).into(), after(None).await, None);
     }
     // It takes milliseconds, and leaves nothing when it fails.
     let settled = on_settled.await.unwrap_or_else(|_| Err(refused("its thread ended".to_owned())));
     let Settled { port, address, setup_us } = match settled {
         Ok(settled) => settled,
-        Err(error) => return failed(error.into(), after(None), None),
+        Err(error) => return failed(error.into(), after(None).await, None),
     };
     let mut dial_us = 0;
     let output = tokio::select! {
@@ -157,7 +157,7 @@ pub(crate) async fn run<T>(
         },
         () = interrupt.raised() => Err(Trouble::Interrupted),
     };
-    let after = after(output.as_ref().ok());
+    let after = after(output.as_ref().ok()).await;
     drop(release);
     let left = if output.is_ok() {
         on_gone.await.unwrap_or_else(|_| Err("its thread ended".to_owned()))

@@ -1,3 +1,4 @@
+use super::super::score::Effect;
 use super::*;
 
 const NC: &str = r#"version = 1
@@ -106,8 +107,12 @@ fn what_is_no_map_is_refused_with_its_line() {
 /// What is said in `docs/conform.md` about each meaning.
 #[test]
 fn a_meaning_has_its_effect() {
-    assert_eq!(Meaning::Healthy.effect(), (Effect::Silent, false));
-    assert_eq!(Meaning::Firewall.effect(), (Effect::Fatal, true));
-    assert_eq!(Meaning::Failed.effect(), (Effect::Fatal, false));
-    assert_eq!(Meaning::Unknown.effect(), (Effect::Warn, false));
+    let effect = |meaning: Meaning| {
+        let Conclusion { effect, accuses_firewall } = meaning.conclusion();
+        (effect, accuses_firewall)
+    };
+    assert_eq!(effect(Meaning::Healthy), (Effect::Silent, false));
+    assert_eq!(effect(Meaning::Firewall), (Effect::Fatal, true));
+    assert_eq!(effect(Meaning::Failed), (Effect::Fatal, false));
+    assert_eq!(effect(Meaning::Unknown), (Effect::Warn, false));
 }

@@ -36,7 +36,8 @@
       target.scrollIntoView();
     }
   };
-  form.addEventListener("input", narrow);
+  // A choice is a change; who types is followed key by key.
+  for (const event of ["input", "change"]) form.addEventListener(event, narrow);
   form.addEventListener("submit", (event) => event.preventDefault());
   // The fields are empty only after the event.
   form.addEventListener("reset", () => setTimeout(narrow));
