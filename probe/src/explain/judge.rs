@@ -117,7 +117,7 @@ impl<'a> Judge<'a> {
                 sum.payload = sum.payload.saturating_add(marked.payload);
             }
         }
-        let counted = after.rules.counted_since(&capture.rules);
+        let counted = after.rules.counted_since(&capture.rules, all.keys());
         self.marks = Some(Marks { own, all, counted });
     }
 
@@ -212,7 +212,7 @@ impl<'a> Judge<'a> {
             (Counting::LeftOut, ..) => Some(Silence::LeftOut),
             (Counting::NoContainer, ..) => Some(Silence::NoContainer),
             (Counting::Asked, Some(before), Some(dial)) if self.same => {
-                let counted = capture.rules.counted_since(&before.rules);
+                let counted = capture.rules.counted_since(&before.rules, walk.places());
                 to.walk = walked(walk, |place| counted.get(place).copied().flatten().map(|it| it.packets));
                 let marked = self.marks.as_ref().and_then(|marks| {
                     let own = *marks.own.get(&port.target.port)?;
