@@ -63,7 +63,9 @@ async fn three_answers_about_thousands_of_random_rules_agree() -> Result<()> {
 #[tokio::test]
 async fn a_second_try_begins_as_the_first() -> Result<()> {
     let host = Host::builder().start().await?;
-    let text = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m recent --update --hitcount 2 --name again --rsource -j DROP\n\
+    // Each try has three packets.
+    let text = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n\
+        -A INPUT -m recent --update --hitcount 8 --name again --rsource -j DROP\n\
         -A INPUT -p tcp -m tcp --dport 8080 -m recent --set --name again --rsource\nCOMMIT\n";
     let case = Case { text: text.to_owned(), ..iptables_case()? };
     let tally = fuzz::run(&host, 1, vec![case; 4]).await?;
