@@ -54,9 +54,7 @@ pub(super) fn compare(lane: &Lane, case: &Case, saved: &str, dialled: &Dialled) 
         let trace = match (packet, end) {
             (Packet::SynAck, End::Neighbour(to)) => dialled.passed.find(|flow| flow.source == to),
             // The socket may have seen another address, and answers that. The port is this dial's alone.
-            (Packet::SynAck, _) => {
-                dialled.sent.find(|flow| flow.destination.port() == dialled.source.port())
-            }
+            (Packet::SynAck, _) => dialled.sent.find(|flow| flow.destination.port() == dialled.source.port()),
             _ => dialled.received.find(|flow| flow.source == dialled.source),
         };
         let Some(trace) = trace else {

@@ -47,8 +47,7 @@ impl Table {
         let same_sets = pairwise(&self.sets, &other.sets, |(name, set), (other_name, other)| {
             let known = |set: &NamedSet| NamedSet { elements: None, ..set.clone() };
             let static_set = !set.dynamic;
-            name == other_name
-                && if static_set { set == other } else { known(set) == known(other) }
+            name == other_name && if static_set { set == other } else { known(set) == known(other) }
         });
         let own = |table: &Self| (table.backend, table.family, table.dormant);
         own(self) == own(other)

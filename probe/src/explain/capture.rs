@@ -173,7 +173,8 @@ fn native(nft: &Path, tables: Vec<&(nftrace::Family, String)>) -> Vec<Reader> {
         let letter = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic());
         letter && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
     };
-    if tables.len() > MOST_LISTED || tables.iter().any(|(family, name)| of(*family).is_none() || !plain(name)) {
+    if tables.len() > MOST_LISTED || tables.iter().any(|(family, name)| of(*family).is_none() || !plain(name))
+    {
         return vec![whole(nft)];
     }
     let one = |(family, name): &(nftrace::Family, String)| {

@@ -94,8 +94,7 @@ impl Run<'_, '_> {
     /// `SNAT` and, without a target, `MASQUERADE`.
     pub(super) fn set_source(&mut self, id: PartId, target: Option<&NatTarget>) -> Next {
         let old = self.state.source;
-        let (addresses, ports) =
-            target.map_or((None, None), |target| (target.addresses, target.ports));
+        let (addresses, ports) = target.map_or((None, None), |target| (target.addresses, target.ports));
         // The kernel chooses among several, and keeps a port that is among them (`nf_nat_l4proto_unique_tuple`).
         let port = match ports {
             Some((first, last)) if (first..=last).contains(&old.port()) => old.port(),

@@ -388,7 +388,9 @@ fn a_source_that_is_translated_on_the_way_in_is_what_the_socket_answers() {
     };
     // Before nat changes the answer back it goes to the neighbour, by the neighbour's link, and after it to the sandbox.
     assert!(seen("10.9.0.2", "OUTPUT -d 10.9.0.2 -j DROP").starts_with("dropped by ip mangle OUTPUT"));
-    assert!(seen("10.9.0.2", "OUTPUT -o eth0 -d 172.18.0.2 -j DROP").starts_with("dropped by ip filter OUTPUT"));
+    assert!(
+        seen("10.9.0.2", "OUTPUT -o eth0 -d 172.18.0.2 -j DROP").starts_with("dropped by ip filter OUTPUT")
+    );
     assert!(seen("10.9.0.1", "OUTPUT -o lo -j DROP").starts_with("dropped by ip filter OUTPUT"));
     assert!(seen("10.9.0.2", "POSTROUTING -o br-sandbox -d 172.18.0.2 -j DROP").starts_with("dropped"));
     // What comes in is changed after the chains of `filter` have seen it.

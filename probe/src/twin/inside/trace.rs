@@ -140,9 +140,7 @@ impl Watching {
         let Some(handle) = handle else { return Ok(None) };
         let handles = match self.chains.entry((family, table.to_owned(), chain.to_owned())) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => {
-                unknown.insert(nftrace::handles(family, table, chain).map_err(failed)?)
-            }
+            Entry::Vacant(unknown) => unknown.insert(nftrace::handles(family, table, chain).map_err(failed)?),
         };
         Ok(handles.iter().position(|it| *it == handle).map(|index| index + 1))
     }
