@@ -61,7 +61,7 @@ pub(crate) async fn dialling(rounds: u32) -> Result<Vec<Figure>> {
     );
     Ok(vec![
         Figure::new("dial without a container", ms(dial), "ms", 2.0, parts),
-        Figure::new("its set-up, once for all ports", ms(setup), "ms", 5.0, once),
+        Figure::new("its set-up, once for all ports", ms(setup), "ms", 10.0, once),
         Figure::at_least("docker run of the dialer ÷ that dial", run / dial, "", 200.0, ratio),
     ])
 }
