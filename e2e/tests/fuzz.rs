@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result};
-use e2e::fuzz::{self, Case, Tally, report};
+use e2e::fuzz::{self, Case, Tally, Tool, report};
 use harness::Host;
+use ruleset::Family;
 
 /// Dials that wait for a time-out keep no core busy.
 const LANES: usize = 8;
@@ -56,6 +57,26 @@ async fn three_answers_about_random_rules_agree() -> Result<()> {
 async fn three_answers_about_thousands_of_random_rules_agree() -> Result<()> {
     agree(seeds(2000)?).await?;
     Ok(())
+}
+
+/// A case can be tried again: nothing of the first try is left, not even in the lists of recent addresses.
+#[tokio::test]
+async fn a_second_try_begins_as_the_first() -> Result<()> {
+    let host = Host::builder().start().await?;
+    // Each try has three packets.
+    let text = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n\
+        -A INPUT -m recent --update --hitcount 8 --name again --rsource -j DROP\n\
+        -A INPUT -p tcp -m tcp --dport 8080 -m recent --set --name again --rsource\nCOMMIT\n";
+    let case = Case { text: text.to_owned(), ..iptables_case()? };
+    let tally = fuzz::run(&host, 1, vec![case; 4]).await?;
+    assert!(tally.same == 4 && tally.outcomes.len() == 1, "{tally:#?}");
+    Ok(())
+}
+
+/// A case whose rules are iptables', of IPv4.
+fn iptables_case() -> Result<Case> {
+    let wanted = |case: &Case| case.tool == Tool::Iptables && case.family == Family::Ip && !case.bridge_nf;
+    (1..).map(fuzz::case).find(wanted).context("no case")
 }
 
 /// What was found once, and whether it is still so.

@@ -6,14 +6,16 @@ use e2e::lab::{Lab, PROBE};
 use e2e::programs;
 use e2e::watch::{self, Seen, WATCHER};
 use harness::Ufw;
+use harness::service::{Gateway, GatewayMode};
 
 /// What root can ask for: all that may run where nothing may change.
-const MODES: [&str; 10] = [
+const MODES: [&str; 11] = [
     "check --port 8080=gateway --port 11435=ollama-proxy",
     "check --format json --optional-port 8080 --optional-port 9999",
     "check --stand-in --port 7777=gateway",
     "check --dry-run",
     "check --owner 8080=root --port 8080=gateway",
+    "check --ca /etc/openshell/tls/ca.crt --port 8443=gateway/grpc",
     "explain --port 8080=gateway --port 11435=ollama-proxy",
     "explain --format json",
     "explain --stand-in --port 7777=gateway",
@@ -75,6 +77,8 @@ async fn nothing_changes(lab: &Lab, situation: &str, codes: &[i32]) -> Result<()
 #[tokio::test]
 async fn checks_gates_and_explanations_change_nothing() -> Result<()> {
     let lab = start().await?;
+    let secured = Gateway::on(lab.network.gateway).port(8443).mode(GatewayMode::Tls);
+    let _secured = secured.start(&lab.host).await?;
     // The first one loads the dialer's image.
     let first = watched(&lab, &[PROBE, "check"]).await?;
     assert_eq!(first.changes, Vec::<String>::new());

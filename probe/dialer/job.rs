@@ -218,7 +218,8 @@ impl Job {
         }
         let first = attempts.first();
         self.dial.tcp = first.and_then(ConnectSocket::tcp_state);
-        self.dial.local = first.and_then(ConnectSocket::local);
+        // The host forgets a SYN that it cannot answer after a second (`reqsk_timer_handler`): it is asked about the newest.
+        self.dial.local = attempts.last().and_then(ConnectSocket::local);
         self.dial.queue = attempts.iter().flat_map(ConnectSocket::error_queue).collect();
         self.dial.timed_out = true;
         self.dial.elapsed = elapsed;

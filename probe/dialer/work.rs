@@ -303,7 +303,19 @@ pub(crate) fn dial_all(address: Ipv4Addr, order: &Order, began: Instant) -> (Vec
             }
         }
     }
+    held.extend(dials.iter_mut().filter_map(renew));
     (dials, held)
+}
+
+/// One more SYN where the last one may be a second old. A host whose answers are dropped on their way out has a half-open
+/// connection for no longer (net/ipv4/inet_connection_sock.c, `reqsk_timer_handler`), and it is looked for after this.
+fn renew(dial: &mut Dial) -> Option<ConnectSocket> {
+    if !dial.timed_out || dial.sockets > 1 {
+        return None;
+    }
+    let socket = ConnectSocket::dial(dial.target).ok()?;
+    dial.local = socket.local().or(dial.local);
+    Some(socket)
 }
 
 /// Takes every job to its end, or all of them to the end of `budget`.

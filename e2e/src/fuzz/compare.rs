@@ -53,7 +53,8 @@ pub(super) fn compare(lane: &Lane, case: &Case, saved: &str, dialled: &Dialled) 
         let Some(predicted) = walk.packets.iter().find(|it| it.packet == packet) else { continue };
         let trace = match (packet, end) {
             (Packet::SynAck, End::Neighbour(to)) => dialled.passed.find(|flow| flow.source == to),
-            (Packet::SynAck, _) => dialled.sent.find(|flow| flow.destination == dialled.source),
+            // The socket may have seen another address, and answers that. The port is this dial's alone.
+            (Packet::SynAck, _) => dialled.sent.find(|flow| flow.destination.port() == dialled.source.port()),
             _ => dialled.received.find(|flow| flow.source == dialled.source),
         };
         let Some(trace) = trace else {
@@ -155,16 +156,17 @@ impl End {
 fn fits(family: Family, walk: &Walk, end: End, experience: Experience) -> bool {
     let last = walk.packets.last().map(|it| it.packet);
     let last = last.map(|packet| if packet == Packet::Ack { Packet::Data } else { packet });
+    // Nothing listens, and what is predicted after the SYN does not come. The refusal is a packet of the host's, or one that it
+    // passes on, and rules can drop it.
+    if end == End::Closed && last != Some(Packet::Syn) {
+        return matches!(experience, Experience::Silence)
+            || experience == Experience::Told(Errno::ECONNREFUSED as i32);
+    }
     match (&walk.outcome, last) {
         (Outcome::Open, _) => matches!(experience, Experience::Answered(at) if at.port().to_string() == PORT),
         (Outcome::Redirected { to, .. }, _) => match end {
             End::Host(_) | End::Neighbour(_) => experience == Experience::Answered(*to),
-            // The refusal is a packet of the host's, or one that it passes on, and rules can drop it.
-            End::Closed => {
-                matches!(experience, Experience::Silence)
-                    || experience == Experience::Told(Errno::ECONNREFUSED as i32)
-            }
-            End::Nobody => experience == Experience::Silence,
+            End::Closed | End::Nobody => experience == Experience::Silence,
         },
         (Outcome::Dropped(_), Some(Packet::Data)) => experience == Experience::Connected,
         // The connection stands for its kernel by then, so the refusal is a soft error. It waits at the socket, and a

@@ -330,6 +330,15 @@ impl Maker {
                 };
                 Some(format!(" -j DNAT --to-destination {to}"))
             }
+            // What the socket sees: the host's own, or a neighbour of either link.
+            "INPUT" => {
+                let from = if v4 {
+                    ["10.98.0.1", "10.99.0.1", "10.98.0.2", "10.99.0.77"]
+                } else {
+                    ["fd98::1", "fd99::1", "fd98::2", "fd99::77"]
+                };
+                Some(format!(" -j SNAT --to-source {}", self.random.pick(&from)))
+            }
             "POSTROUTING" if self.random.percent(60) => Some(" -j MASQUERADE".to_owned()),
             "POSTROUTING" => {
                 Some(format!(" -j SNAT --to-source {}", if v4 { "10.98.0.1" } else { "fd98::1" }))

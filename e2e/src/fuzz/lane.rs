@@ -92,10 +92,14 @@ echo "$1" >bridge-nf-call-ip6tables
 echo there' sh "$2""#;
 
 /// How rules of iptables are loaded and read again. Those of a case before that was nft's are flushed; a tracer's tables are
-/// its own, and stay.
+/// its own, and stay. A list of recent addresses outlives its rules where the new ones have it too, as those of a second try
+/// have: it begins empty.
 const IPTABLES: &str = r#"nsenter --net=/run/netns/"$1" sh -ec '
 test "$3" = keep || nft flush ruleset
 "$1"-restore <"$2"
+for list in /proc/net/xt_recent/*; do
+  test ! -e "$list" || echo / >"$list"
+done
 "$1"-save' sh "$2" "$3" "$4""#;
 
 /// The same of nft, whose text flushes by itself.

@@ -8,7 +8,7 @@ use super::random::Random;
 const CHAINS: [&str; 4] = ["one", "two", "three", "four"];
 
 /// Base chains: name, type, hook, priorities of which it has one.
-const BASES: [(&str, &str, &str, [&str; 3]); 7] = [
+const BASES: [(&str, &str, &str, [&str; 3]); 8] = [
     ("before", "filter", "prerouting", ["-300", "-150", "-90"]),
     ("input", "filter", "input", ["-10", "0", "10"]),
     ("output", "filter", "output", ["-300", "-150", "0"]),
@@ -16,6 +16,7 @@ const BASES: [(&str, &str, &str, [&str; 3]); 7] = [
     ("after", "filter", "postrouting", ["-150", "0", "110"]),
     ("to", "nat", "prerouting", ["-110", "-100", "-90"]),
     ("from", "nat", "postrouting", ["90", "100", "110"]),
+    ("seen", "nat", "input", ["90", "100", "110"]),
 ];
 
 const SETS: &str = "  set ports { type inet_service; flags interval; elements = { 22, 8000-8100 } }
@@ -106,6 +107,14 @@ const DESTINATIONS: [&str; 10] = [
 
 const SOURCES: [&str; 3] = ["masquerade", "snat ip to 10.98.0.1", "snat ip6 to fd98::1"];
 
+const SEEN: [&str; 5] = [
+    "snat ip to 10.98.0.1",
+    "snat ip to 10.98.0.2",
+    "snat ip to 10.99.0.77",
+    "snat ip6 to fd99::1",
+    "snat ip6 to fd98::2",
+];
+
 const REFUSALS: [&str; 6] = [
     "reject",
     "reject with icmpx admin-prohibited",
@@ -145,6 +154,7 @@ fn table(random: &mut Random, name: &str, text: &mut String) {
         let _ = writeln!(text, "    type {kind} hook {hook} priority {priority}; policy {policy};");
         let place = match (kind, hook) {
             ("nat", "prerouting") => At::Destinations,
+            ("nat", "input") => At::Seen,
             ("nat", _) => At::Sources,
             (_, "postrouting") => At::Last,
             (_, "prerouting" | "output") => At::Early,
@@ -171,6 +181,8 @@ enum At {
     Destinations,
     /// Where sources are.
     Sources,
+    /// Where those are that the host's sockets see.
+    Seen,
 }
 
 fn rules(random: &mut Random, callable: &[&str], place: At, text: &mut String) {
@@ -219,6 +231,7 @@ fn end(random: &mut Random, callable: &[&str], place: At, words: &[String]) -> S
     match place {
         At::Destinations if plain && random.percent(35) => return random.pick(&DESTINATIONS).to_owned(),
         At::Sources if plain && random.percent(35) => return random.pick(&SOURCES).to_owned(),
+        At::Seen if plain && random.percent(35) => return random.pick(&SEEN).to_owned(),
         _ => {}
     }
     if !callable.is_empty() && random.percent(20) {

@@ -8,7 +8,8 @@ use ruleset::Family;
 
 use super::generate::{Case, Tool};
 
-const FILES: [(&str, &str); 14] = [
+const FILES: [(&str, &str); 16] = [
+    ("answer-to-what-a-socket-sees", include_str!("regressions/answer-to-what-a-socket-sees.rules")),
     ("both-ends-translated", include_str!("regressions/both-ends-translated.rules")),
     ("changed-ttl", include_str!("regressions/changed-ttl.rules")),
     ("mark-of-no-connection", include_str!("regressions/mark-of-no-connection.rules")),
@@ -19,6 +20,7 @@ const FILES: [(&str, &str); 14] = [
     ("rate-of-an-accept", include_str!("regressions/rate-of-an-accept.rules")),
     ("refused-acknowledgement", include_str!("regressions/refused-acknowledgement.rules")),
     ("refused-for-both-versions", include_str!("regressions/refused-for-both-versions.rules")),
+    ("refused-where-nobody-listens", include_str!("regressions/refused-where-nobody-listens.rules")),
     (
         "translation-brings-no-other-conntrack",
         include_str!("regressions/translation-brings-no-other-conntrack.rules"),

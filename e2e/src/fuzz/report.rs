@@ -18,14 +18,14 @@ pub const SEEDS: std::ops::RangeInclusive<u64> = 1..=2000;
 const MEASURED: &str = "## What came of it\n";
 
 /// What is counted: its name, and the words that a case's text has of it.
-const COVERED: [(&str, &[&str]); 27] = [
+const COVERED: [(&str, &[&str]); 28] = [
     (
         "DNAT to the host's own address or port",
         &[
-            "to 10.99.0.1",
-            "to 10.98.0.1",
-            "to [fd99::1]",
-            "to fd98::1",
+            "dnat ip to 10.99.0.1",
+            "dnat ip to 10.98.0.1",
+            "dnat ip6 to [fd99::1]",
+            "dnat ip6 to fd98::1",
             "to-destination 10.99.0.1",
             "to-destination 10.98.0.1",
             "to-destination fd99::1",
@@ -38,9 +38,9 @@ const COVERED: [(&str, &[&str]); 27] = [
     (
         "DNAT to a neighbour",
         &[
-            "to 10.98.0.2",
-            "to fd98::2",
-            "to [fd98::2]",
+            "dnat ip to 10.98.0.2",
+            "dnat ip6 to fd98::2",
+            "dnat ip6 to [fd98::2]",
             "to-destination 10.98.0.2",
             "to-destination fd98::2",
             "to-destination [fd98::2]",
@@ -50,6 +50,19 @@ const COVERED: [(&str, &[&str]); 27] = [
     ("REDIRECT", &["REDIRECT", "redirect"]),
     ("MASQUERADE", &["MASQUERADE", "masquerade"]),
     ("SNAT", &["--to-source", "snat ip"]),
+    (
+        "SNAT of what the host's own sockets see",
+        &[
+            "to-source 10.98.0.2",
+            "to-source 10.99",
+            "to-source fd98::2",
+            "to-source fd99",
+            "snat ip to 10.98.0.2",
+            "snat ip to 10.99",
+            "snat ip6 to fd98::2",
+            "snat ip6 to fd99",
+        ],
+    ),
     ("chains that others call", &["-j one", "-j two", "-j three", "-j four", "jump "]),
     ("goto", &["-g ", "goto "]),
     ("return", &["-j RETURN", "return"]),

@@ -244,7 +244,14 @@ fn only_reads(path: &Path, arguments: &[String]) -> bool {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     known
         && match &*name {
-            "nft" => matches!(arguments[..], ["-j", "-a", "list", "ruleset"]),
+            // A word of a table's name is one argument, and nft reads all of them as one text.
+            "nft" => match arguments[..] {
+                ["-j", "-a", "list", "ruleset"] => true,
+                ["-j", "-a", "list", "table", family, name] => [family, name].iter().all(|word| {
+                    word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+                }),
+                _ => false,
+            },
             "ipset" => matches!(arguments[..], ["save"]),
             _ => {
                 name.ends_with("tables-save") && arguments.iter().all(|it| *it == "-c")
@@ -269,6 +276,7 @@ mod tests {
             "/usr/sbin/iptables-legacy-save -c",
             "/usr/sbin/iptables-save",
             "/usr/sbin/nft -j -a list ruleset",
+            "/usr/sbin/nft -j -a list table inet own",
         ] {
             assert!(reads(line), "{line}");
         }
@@ -276,6 +284,8 @@ mod tests {
             "/usr/sbin/iptables-legacy-save -t filter",
             "/usr/sbin/iptables -S",
             "/usr/sbin/nft flush ruleset",
+            "/usr/sbin/nft -j -a list table inet own;flush",
+            "/usr/sbin/nft -j -a reset table inet own",
             "/usr/sbin/ufw status",
             "/tmp/iptables-save",
             "/usr/sbin/ipset flush",

@@ -41,6 +41,8 @@ pub struct Guest {
     interface: u32,
     hardware: [u8; 6],
     addresses: Vec<Ipv4Addr>,
+    /// Where it has asked who has an address.
+    arp: Option<Arp>,
     // It is the thread that is in the namespace.
     _thread: PhantomData<*const ()>,
 }
@@ -87,6 +89,7 @@ impl Guest {
             interface: 0,
             hardware,
             addresses: Vec::new(),
+            arp: None,
             _thread: PhantomData,
         };
         guest.interface =
@@ -115,10 +118,13 @@ impl Guest {
     ///
     /// # Errors
     /// When the kernel gives no packet socket.
-    pub fn is_free(&self, address: Ipv4Addr) -> Result<bool, Error> {
+    pub fn is_free(&mut self, address: Ipv4Addr) -> Result<bool, Error> {
         let failed =
             |source: io::Error| Error::Kernel { step: "ask on the bridge who has an address", source };
-        let mut arp = Arp::on(self.interface, self.hardware).map_err(failed)?;
+        let arp = match &mut self.arp {
+            Some(arp) => arp,
+            none => none.insert(Arp::on(self.interface, self.hardware).map_err(failed)?),
+        };
         arp.is_free(address, self.bridge.all_here).map_err(failed)
     }
 
@@ -128,6 +134,11 @@ impl Guest {
     /// When the kernel refuses.
     pub fn settle(&mut self, ip: Ipv4Addr, prefix: u8, gateway: Option<Ipv4Addr>) -> Result<(), Error> {
         self.addresses.push(ip);
+        // The kernel lets go of a packet socket when no CPU can hand it anything more (`packet_release`, 10 ms and more), and nobody
+        // has to wait for that. Without a thread it is this one.
+        if let Some(arp) = self.arp.take() {
+            drop(std::thread::Builder::new().name("arp".to_owned()).spawn(move || drop(arp)));
+        }
         self.runtime.block_on(async {
             address(&self.own, self.interface, ip.into(), prefix).await?;
             match gateway {

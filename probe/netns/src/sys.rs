@@ -190,9 +190,12 @@ pub fn bring_loopback_up() -> io::Result<()> {
 /// What the kernel says; the caller needs CAP_NET_RAW.
 pub fn arp_socket(interface: u32) -> io::Result<OwnedFd> {
     let protocol = (libc::ETH_P_ARP as u16).to_be();
+    // It hears nothing before it is bound: with a protocol now, the kernel would wait until no CPU hands it a packet of other
+    // interfaces any more before it binds it (`packet_do_bind`, 10 ms and more).
+    const NOTHING: libc::c_int = 0;
     let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: takes three integers, returns a descriptor or -1.
-    let raw = Errno::result(unsafe { libc::socket(libc::AF_PACKET, kind, i32::from(protocol)) })?;
+    let raw = Errno::result(unsafe { libc::socket(libc::AF_PACKET, kind, NOTHING) })?;
     // SAFETY: the kernel has just made the descriptor; nobody else owns it.
     let socket = unsafe { OwnedFd::from_raw_fd(raw) };
     // SAFETY: an all-zero `sockaddr_ll` is a valid value of that plain structure.

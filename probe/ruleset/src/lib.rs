@@ -3,7 +3,7 @@
 //! ```text
 //!  iptables-save ─┐                     ┌─► connect(Flow, World) ─► Walk: each packet's steps, the deciding place last
 //!  nft -j        ─┼─► Ruleset ──────────┼─► restore_text, nft_json ─► the same rules, written from typed values only
-//!  ipset save    ─┘  (tables of all     └─► digest_input, counted_since ─► what changed, what counted
+//!  ipset save    ─┘  (tables of all     └─► has_same_rules, counted_since ─► what changed, what counted
 //!                      backends)
 //! ```
 //!

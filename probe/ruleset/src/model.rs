@@ -39,10 +39,10 @@ impl Ruleset {
         Ok(())
     }
 
-    /// Adds the native tables that `nft -j list ruleset` printed.
+    /// Adds the native tables that `nft -j list ruleset` printed, or `nft -j list table` one of them.
     ///
     /// Tables that [`Ruleset::add_save`] has read as iptables-nft's, before or after, are left out here: nft shows their
-    /// matches without contents.
+    /// matches without contents. So are those that were added before.
     ///
     /// # Errors
     /// Text that is no such document.
@@ -50,7 +50,7 @@ impl Ruleset {
         let tables = nft::parse(text)?;
         for table in tables {
             let known = |own: &Table| {
-                own.backend == Backend::Nft && own.family == table.family && own.name == table.name
+                own.backend != Backend::Legacy && own.family == table.family && own.name == table.name
             };
             if !self.tables.iter().any(known) {
                 self.tables.push(table);

@@ -20,6 +20,13 @@ pub struct Walk {
     pub assumptions: Vec<Assumption>,
 }
 
+impl Walk {
+    /// The places that its packets came by, in order.
+    pub fn places(&self) -> impl Iterator<Item = &Place> {
+        self.packets.iter().flat_map(|packet| &packet.steps).map(|step| &step.place)
+    }
+}
+
 /// The way of one packet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PacketWalk {

@@ -174,7 +174,8 @@ fn ten_thousand_rules_take_no_time_to_speak_of() {
     let flow = flow(8080);
     let walk = rules.connect(&flow, &World::new(&flow, 16));
     rules.restore_text(Family::Ip);
-    rules.counted_since(&rules.clone());
+    rules.counted_since(&rules.clone(), walk.places());
+    assert!(rules.has_same_rules(&rules.clone()));
     assert!(matches!(walk.outcome, Outcome::Dropped(_)));
     // 100 ms and less when optimised. A quadratic step would take minutes.
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());

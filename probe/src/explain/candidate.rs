@@ -21,6 +21,8 @@ pub(super) struct Candidate {
     pub(super) undo: Vec<String>,
     /// The same for a twin.
     pub(super) change: Rules,
+    /// What takes that back there, where it is known beforehand; else the captured rules are restored from the beginning.
+    pub(super) back: Option<Rules>,
     /// The same as typed values, where it is UFW's.
     pub(super) ufw: Option<UfwRemedy>,
     /// What is to be known of it.
@@ -122,9 +124,16 @@ fn ufw(
     let first = matches!(chain, "ufw-user-input" | "ufw-user-limit");
     let line =
         if first { format!("-I ufw-user-input 1 {text}") } else { format!("-A ufw-user-input {text}") };
-    let change = Rules { ipv4: Some(format!("*filter\n{line}\nCOMMIT\n")), ..Rules::default() };
+    let exists = has_rule(rules, "ufw-user-input", opening, interface);
+    let back = match (first, exists) {
+        (true, _) => Some("-D ufw-user-input 1".to_owned()),
+        (false, false) => Some(format!("-D ufw-user-input {text}")),
+        // The first of two would go, and it is the other one.
+        (false, true) => None,
+    };
+    let (change, back) = (in_table("filter", &line), back.map(|line| in_table("filter", &line)));
     // `ufw prepend` skips a rule that exists anywhere.
-    let there = first && has_rule(rules, "ufw-user-input", opening, interface);
+    let there = first && exists;
     let commands = match (first, there) {
         (true, true) => vec![format!("ufw delete {allow}"), format!("ufw prepend {allow}")],
         (true, false) => vec![format!("ufw prepend {allow}")],
@@ -132,7 +141,12 @@ fn ufw(
     };
     let ufw = Some(UfwRemedy { rule, first, there, bridge: bridge.to_owned() });
     let note = bound.then_some("it holds for this bridge only: a network that is made anew has another");
-    Some(Candidate { commands, undo, change, ufw, note })
+    Some(Candidate { commands, undo, change, back, ufw, note })
+}
+
+/// One command of iptables, for a restore.
+fn in_table(table: &str, line: &str) -> Rules {
+    Rules { ipv4: Some(format!("*{table}\n{line}\nCOMMIT\n")), ..Rules::default() }
 }
 
 /// Whether the chain has the very rule that opens the flow.
@@ -164,7 +178,7 @@ fn by_hand(place: &Place, rules: &Ruleset, opening: &Opening<'_>) -> Option<Cand
     let table = if place.table == "filter" { String::new() } else { format!("-t {} ", place.table) };
     let beside =
         rules.written_beside(&place.table, place.family).filter(|_| place.backend == Backend::Legacy);
-    let change = match beside {
+    let (change, back) = match beside {
         Some(name) => {
             let mut rule = json!({
                 "family": place.family.name(), "table": name, "chain": chain, "expr": opening.nft_json()?
@@ -172,17 +186,19 @@ fn by_hand(place: &Place, rules: &Ruleset, opening: &Opening<'_>) -> Option<Cand
             if at > 1 {
                 rule["index"] = (at - 1).into();
             }
-            Rules { nft: Some(json!({"nftables": [{"insert": {"rule": rule}}]})), ..Rules::default() }
+            let nft = Some(json!({"nftables": [{"insert": {"rule": rule}}]}));
+            (Rules { nft, ..Rules::default() }, None)
         }
-        None => Rules {
-            ipv4: Some(format!("*{}\n-I {chain} {at} {text}\nCOMMIT\n", place.table)),
-            ..Rules::default()
-        },
+        None => (
+            in_table(&place.table, &format!("-I {chain} {at} {text}")),
+            Some(in_table(&place.table, &format!("-D {chain} {at}"))),
+        ),
     };
     Some(Candidate {
         commands: vec![format!("{program} {table}-I {chain} {at} {text}")],
         undo: vec![format!("{program} {table}-D {chain} {text}")],
         change,
+        back,
         ufw: None,
         note: Some("it lasts until the rules are loaded anew, at the next start at the latest"),
     })
@@ -211,6 +227,7 @@ fn native(place: &Place, walk: &Walk, opening: &Opening<'_>) -> Option<Candidate
              sed -n 's/.* comment \"{comment}\" # handle //p')\""
         )],
         change: Rules { nft: Some(json!({"nftables": [{"insert": {"rule": rule}}]})), ..Rules::default() },
+        back: None,
         ufw: None,
         note: Some("it lasts until the rules are loaded anew: put it into their file too"),
     })
@@ -235,6 +252,7 @@ fn firewalld(walk: &Walk, opening: &Opening<'_>) -> Option<Candidate> {
         commands: both("add"),
         undo: both("remove"),
         change: Rules { nft: Some(json!({"nftables": [{"add": {"rule": rule}}]})), ..Rules::default() },
+        back: None,
         ufw: None,
         note: None,
     })

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use ruleset::{Backend, Counters, Effect, Kind, Place, Ruleset, Table, Walk};
+use ruleset::{Backend, Counters, Effect, Kind, Place, Ruleset, Step, Table, Walk};
 
 use crate::dial::Dial;
 use crate::vantage::Marked;
@@ -111,17 +111,24 @@ pub(super) fn compare(walk: &Walk, now: &Ruleset, round: &Round<'_>) -> Said {
     }
     // What only watches has a limit most often, and so has what was taken for granted.
     let assumed = |place: &Place| walk.assumptions.iter().any(|assumption| assumption.place == *place);
-    let mut silence = None;
-    for step in first.steps.iter().filter(|step| step.effect != Effect::Continue && !assumed(&step.place)) {
+    // A policy that let them pass is no rule, and one without counters takes nothing from what the rules counted.
+    let mute = |step: &Step| step.effect == Effect::PolicyAccept && never_counts(now, &step.place);
+    let asked = |step: &&Step| step.effect != Effect::Continue && !assumed(&step.place) && !mute(step);
+    let (mut silence, mut agreed) = (None, false);
+    for step in first.steps.iter().filter(asked) {
         let place = &step.place;
         match at(place, now, round, decides) {
-            Said::Agree => {}
+            Said::Agree => agreed = true,
             Said::Disagree => return Said::Disagree,
             // That none could be sent is the least of the reasons.
             Said::Nothing(why) => silence = silence.filter(|it| *it != Silence::Unmarked).or(Some(why)),
         }
     }
-    silence.map_or(Said::Agree, Said::Nothing)
+    match silence {
+        Some(why) => Said::Nothing(why),
+        None if agreed => Said::Agree,
+        None => Said::Nothing(Silence::None),
+    }
 }
 
 /// What one place says.

@@ -86,14 +86,13 @@ impl<'a> Judge<'a> {
 
     /// The ports whose packets the rules stop where counters could show it, if they may be asked.
     pub(super) fn to_mark(&self) -> Vec<u16> {
-        let (Counting::Asked, Some(_), Some(Ok(capture)), true) =
-            (self.counting, self.before, self.capture, self.same)
-        else {
+        let (Counting::Asked, Some(_), Some(Ok(capture))) = (self.counting, self.before, self.capture) else {
             return Vec::new();
         };
         let stopped = |port: &&PortEvidence| {
             let silent = port.sandbox.as_ref().is_some_and(|dial| dial.outcome != dial::Outcome::Connected);
             let walk = self.walk(port, capture).filter(|walk| silent && walk.packets.len() == 1);
+            let walk = walk.filter(|_| self.is_still(port));
             walk.is_some_and(|it| matches!(it.outcome, Outcome::Dropped(_) | Outcome::Rejected { .. }))
         };
         self.evidence.ports.iter().filter(stopped).map(|port| port.target.port).collect()
@@ -102,10 +101,16 @@ impl<'a> Judge<'a> {
     /// What was sent to ports, and the rules after that.
     pub(super) fn marked(&mut self, sent: Vec<(u16, Marked)>, after: &Capture) {
         let Some(Ok(capture)) = self.capture else { return };
-        if sent.is_empty() || !after.is_same(capture) {
+        let still = after.is_same(capture);
+        let own: BTreeMap<u16, Marked> = sent.into_iter().collect();
+        if own.is_empty()
+            || !still
+                && self.evidence.ports.iter().any(|port| {
+                    own.contains_key(&port.target.port) && !self.has_same_way(port, capture, after)
+                })
+        {
             return;
         }
-        let own: BTreeMap<u16, Marked> = sent.into_iter().collect();
         let mut all: BTreeMap<Place, Marked> = BTreeMap::new();
         for port in &self.evidence.ports {
             let (Some(marked), Some(walk)) = (own.get(&port.target.port), self.walk(port, capture)) else {
@@ -117,7 +122,7 @@ impl<'a> Judge<'a> {
                 sum.payload = sum.payload.saturating_add(marked.payload);
             }
         }
-        let counted = after.rules.counted_since(&capture.rules);
+        let counted = after.rules.counted_since(&capture.rules, all.keys());
         self.marks = Some(Marks { own, all, counted });
     }
 
@@ -211,8 +216,8 @@ impl<'a> Judge<'a> {
             (Counting::NotAsked, ..) => None,
             (Counting::LeftOut, ..) => Some(Silence::LeftOut),
             (Counting::NoContainer, ..) => Some(Silence::NoContainer),
-            (Counting::Asked, Some(before), Some(dial)) if self.same => {
-                let counted = capture.rules.counted_since(&before.rules);
+            (Counting::Asked, Some(before), Some(dial)) if self.is_still(port) => {
+                let counted = capture.rules.counted_since(&before.rules, walk.places());
                 to.walk = walked(walk, |place| counted.get(place).copied().flatten().map(|it| it.packets));
                 let marked = self.marks.as_ref().and_then(|marks| {
                     let own = *marks.own.get(&port.target.port)?;
@@ -253,9 +258,19 @@ impl<'a> Judge<'a> {
                 capture.missing.join(", ")
             ));
         }
-        let before = self.before.filter(|_| !self.same)?;
-        let same_way = self.walk(port, before).is_some_and(|earlier| way_of(&earlier) == way_of(walk));
-        (!same_way).then(|| "the rules changed while the check ran: run it again".to_owned())
+        (!self.is_still(port)).then(|| "the rules changed while the check ran: run it again".to_owned())
+    }
+
+    /// Whether what the check changed or others did is not on a target's way. Docker 28 has rules for each container, which come
+    /// and go with the dialer's own.
+    fn is_still(&self, port: &PortEvidence) -> bool {
+        let (Some(before), Some(Ok(capture))) = (self.before, self.capture) else { return true };
+        self.same || self.has_same_way(port, before, capture)
+    }
+
+    fn has_same_way(&self, port: &PortEvidence, one: &Capture, other: &Capture) -> bool {
+        let of = |capture: &Capture| self.walk(port, capture).as_ref().map(way_of);
+        of(one) == of(other)
     }
 
     /// The command that says more. `sudo` hands no environment on.
@@ -329,10 +344,13 @@ fn no_answer(judgement: Judgement) -> Option<&'static str> {
     }
 }
 
-/// The rules that a connection comes by, without their numbers, which others' changes move.
+/// The rules that a connection comes by, without their numbers, which others' changes move, and without chains in which nothing
+/// happens to it.
 fn way_of(walk: &Walk) -> Vec<(Packet, Place)> {
-    let steps =
-        walk.packets.iter().flat_map(|packet| packet.steps.iter().map(|step| (packet.packet, &step.place)));
+    let steps = walk.packets.iter().flat_map(|packet| {
+        let steps = packet.steps.iter().filter(|step| step.effect != Effect::PolicyAccept);
+        steps.map(|step| (packet.packet, &step.place))
+    });
     let unnumbered = |place: &Place| Place { rule: place.rule.map(|_| 0), handle: None, ..place.clone() };
     steps.map(|(packet, place)| (packet, unnumbered(place))).collect()
 }

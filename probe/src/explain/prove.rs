@@ -71,8 +71,7 @@ fn agree(case: &mut Case, rehearsal: &Rehearsal<'_>, answer: &Answer, at: usize)
         to.notes.push(format!("not tried in the twin: {}", sanitize(why)));
         return;
     }
-    let way: Vec<&Place> =
-        walk.packets.iter().flat_map(|packet| &packet.steps).map(|step| &step.place).collect();
+    let way: Vec<&Place> = walk.places().collect();
     if let Some(place) = rehearsal.left_out.iter().find(|place| way.contains(place)) {
         to.notes.push(format!(
             "the twin has not this rule, which is on the way: {}",

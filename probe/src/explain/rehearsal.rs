@@ -130,7 +130,8 @@ impl<'a> Rehearsal<'a> {
         let trials = self.trials(flow);
         let name = candidate.commands.first().cloned().unwrap_or_default();
         let name = name.chars().take(200).collect();
-        self.plan.stages.push(Stage { name, change: candidate.change.clone(), undo: None, trials });
+        let (change, undo) = (candidate.change.clone(), candidate.back.clone());
+        self.plan.stages.push(Stage { name, change, undo, trials });
     }
 
     pub(super) async fn run(&self, program: Option<&Path>) -> Result<Answer, twin::TwinError> {

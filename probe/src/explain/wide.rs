@@ -1,5 +1,6 @@
 //! Rules that the user has already and that open a target's port to more than the sandboxes.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ruleset::{Effect, Flow, Hook, LocalAddress, Outcome, Place, Ruleset, World};
@@ -97,7 +98,8 @@ fn openers(
         bridge: false,
         bridge_nf_call: false,
     };
-    let mut rules = rules.clone();
+    // Copied once something is taken out of it.
+    let mut rules = Cow::Borrowed(rules);
     let mut found = Vec::new();
     while found.len() <= MOST {
         let walk = rules.connect(&flow, &world);
@@ -118,7 +120,7 @@ fn openers(
         let Some(accepted) = accepted else { return Vec::new() };
         let place = first.steps[accepted].place.clone();
         let way = first.steps[..accepted].iter().map(|step| step.place.chain.clone()).collect();
-        remove(&mut rules, &place);
+        remove(rules.to_mut(), &place);
         found.push((place, way));
     }
     found

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{PipeReader, PipeWriter, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
@@ -103,18 +104,19 @@ pub(super) fn private_files() -> Result<(), Failure> {
 /// The kernel's refusal of a step that needs a user namespace, with what it comes from.
 pub(super) fn forbidden(step: &str, errno: Errno) -> Failure {
     let obstacle = match errno {
-        Errno::EPERM | Errno::EACCES | Errno::ENOSPC | Errno::EUSERS => obstacle(errno),
+        Errno::EPERM | Errno::EACCES | Errno::ENOSPC | Errno::EUSERS => obstacle(errno, Path::new("/proc")),
         _ => return Failure::kernel(step, errno),
     };
     Failure::Forbidden { step: format!("failed to {step}"), message: errno.to_string(), obstacle }
 }
 
-fn obstacle(errno: Errno) -> Obstacle {
+/// What the files below `proc` say about it.
+fn obstacle(errno: Errno, proc: &Path) -> Obstacle {
     let setting = |name: &str, value: &str| {
-        fs::read_to_string(format!("/proc/sys/{name}")).is_ok_and(|it| it.trim() == value)
+        fs::read_to_string(proc.join("sys").join(name)).is_ok_and(|it| it.trim() == value)
     };
     let filtered = || {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let status = fs::read_to_string(proc.join("self/status")).unwrap_or_default();
         status.lines().any(|line| line.split_whitespace().eq(["Seccomp:", "2"]))
     };
     if setting("user/max_user_namespaces", "0") {
@@ -142,6 +144,30 @@ mod tests {
         assert_eq!(prove(own), Err(Failure::NotIsolated));
         assert_eq!(prove(0), Err(Failure::NotIsolated));
         assert_eq!(prove(own + 1), Ok(own));
+    }
+
+    /// As Ubuntu 24.04 refuses: the namespace is made, and what needs a right in it fails.
+    #[test]
+    fn the_obstacle_is_what_this_kernels_settings_say() {
+        let proc = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let file = proc.path().join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+        };
+        let of = |errno: Errno| obstacle(errno, proc.path());
+        assert_eq!(of(Errno::EACCES), Obstacle::Unknown);
+        write("self/status", "Name:\tx\nSeccomp:\t2\n");
+        assert_eq!(of(Errno::EPERM), Obstacle::Seccomp);
+        let apparmor = "sys/kernel/apparmor_restrict_unprivileged_userns";
+        write(apparmor, "0\n");
+        assert_eq!(of(Errno::EACCES), Obstacle::Seccomp);
+        write(apparmor, "1\n");
+        assert_eq!(of(Errno::EACCES), Obstacle::AppArmor);
+        let said = of(Errno::EACCES).to_string();
+        assert!(said.contains("kernel.apparmor_restrict_unprivileged_userns"), "{said}");
+        write("sys/user/max_user_namespaces", "0\n");
+        assert_eq!(of(Errno::ENOSPC), Obstacle::MaxUserNamespaces);
     }
 
     #[test]

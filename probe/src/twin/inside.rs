@@ -74,9 +74,10 @@ fn answer(order: &Order, namespace: u64, watch: &Watch) -> Result<Answer, Failur
 
     let began = Instant::now();
     let mut stages = Vec::new();
-    for stage in &plan.stages {
+    for (at, stage) in plan.stages.iter().enumerate() {
         watch.step("dial");
-        let (answer, sound) = stage::run(stage, plan, &topology, &restore)?;
+        let is_last = at + 1 == plan.stages.len();
+        let (answer, sound) = stage::run(stage, is_last, plan, &topology, &restore)?;
         stages.push(answer);
         if !sound {
             break;

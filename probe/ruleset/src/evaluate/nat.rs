@@ -93,20 +93,30 @@ impl Run<'_, '_> {
 
     /// `SNAT` and, without a target, `MASQUERADE`.
     pub(super) fn set_source(&mut self, id: PartId, target: Option<&NatTarget>) -> Next {
-        // The answer goes out to the new address, and by its route.
-        if self.spot.hook == Hook::Input {
-            return self.nobody_knows(id, "the source is translated");
-        }
         let old = self.state.source;
-        let address = match target {
-            None => self.own(&self.spot.output),
-            Some(target) => Some(target.addresses.map_or(old.ip(), |(first, _)| first)),
+        let (addresses, ports) = target.map_or((None, None), |target| (target.addresses, target.ports));
+        // The kernel chooses among several, and keeps a port that is among them (`nf_nat_l4proto_unique_tuple`).
+        let port = match ports {
+            Some((first, last)) if (first..=last).contains(&old.port()) => old.port(),
+            Some((first, last)) if first == last => first,
+            Some(_) => return self.nobody_knows(id, "which of several ports the source gets is not known"),
+            None => old.port(),
+        };
+        let address = match (target, addresses) {
+            (None, _) => self.own(&self.spot.output),
+            (Some(_), Some((first, last))) if first != last => {
+                return self.nobody_knows(id, "which of several addresses the source gets is not known");
+            }
+            (Some(_), addresses) => Some(addresses.map_or(old.ip(), |(first, _)| first)),
         };
         let Some(address) = address else {
             return self.nobody_knows(id, "the host's address at the packet's interface is not known");
         };
-        let ports = target.and_then(|target| target.ports);
-        let from = SocketAddr::new(address, ports.map_or(old.port(), |(first, _)| first));
+        // The host answers what its socket sees, by the route there, before the answer is changed back.
+        if self.spot.hook == Hook::Input && self.scene.way_of_answer(address).is_none() {
+            return self.nobody_knows(id, "the way to the translated source is not known");
+        }
+        let from = SocketAddr::new(address, port);
         if from != old && self.spot.packet != Packet::Syn {
             return self.nobody_knows(id, "the connection is translated in its middle");
         }

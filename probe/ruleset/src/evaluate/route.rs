@@ -37,6 +37,19 @@ impl Scene<'_> {
         }
     }
 
+    /// The interface by which the host sends an answer to an address, which may be its own. `None` where no route is known.
+    pub(super) fn way_of_answer(&self, address: IpAddr) -> Option<Interface> {
+        let named = |name: &str| Some(Interface::Named(name.to_owned()));
+        if address == self.flow.source.ip() {
+            return named(&self.world.way_back);
+        }
+        match self.world.kind(address, None) {
+            AddressKind::Local => named("lo"),
+            AddressKind::Unicast => self.world.link_to(address).and_then(named),
+            _ => None,
+        }
+    }
+
     /// The interface that leads to an address.
     pub(super) fn way_to(&self, address: IpAddr) -> Interface {
         let world = self.world;

@@ -371,6 +371,35 @@ fn of_two_tables_of_one_name_the_old_one_is_written_beside() {
     assert_eq!(walk(&replayed).outcome.place().unwrap().table, "legacy-filter");
 }
 
+/// The socket answers the source that it sees. The answer's first route leads there, and its last one back to the sandbox.
+#[test]
+fn a_source_that_is_translated_on_the_way_in_is_what_the_socket_answers() {
+    let seen = |source: &str, line: &str| {
+        let table = if line.contains("-i ") || line.starts_with("OUTPUT -o") { "filter" } else { "mangle" };
+        let text = format!(
+            "*nat\n:INPUT ACCEPT [0:0]\n-A INPUT -j SNAT --to-source {source}\nCOMMIT\n\
+            *{table}\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n-A {line}\nCOMMIT\n"
+        );
+        let text = if table == "filter" { text.replace(":POSTROUTING ACCEPT [0:0]\n", "") } else { text };
+        let mut world = World::new(&flow(), 16);
+        let address = "10.9.0.1".parse().unwrap();
+        world.addresses.push(crate::LocalAddress { interface: "eth0".into(), address, prefix: 24 });
+        rules(&text).connect(&flow(), &world).outcome.to_string()
+    };
+    // Before nat changes the answer back it goes to the neighbour, by the neighbour's link, and after it to the sandbox.
+    assert!(seen("10.9.0.2", "OUTPUT -d 10.9.0.2 -j DROP").starts_with("dropped by ip mangle OUTPUT"));
+    assert!(
+        seen("10.9.0.2", "OUTPUT -o eth0 -d 172.18.0.2 -j DROP").starts_with("dropped by ip filter OUTPUT")
+    );
+    assert!(seen("10.9.0.1", "OUTPUT -o lo -j DROP").starts_with("dropped by ip filter OUTPUT"));
+    assert!(seen("10.9.0.2", "POSTROUTING -o br-sandbox -d 172.18.0.2 -j DROP").starts_with("dropped"));
+    // What comes in is changed after the chains of `filter` have seen it.
+    assert!(seen("10.9.0.2", "INPUT -s 10.9.0.2 -i br-sandbox -j DROP").starts_with("open"));
+    // Nobody knows a route there.
+    assert!(seen("203.0.113.1", "INPUT -j ACCEPT").starts_with("undetermined"));
+    assert!(seen("10.9.0.2-10.9.0.3", "INPUT -j ACCEPT").starts_with("undetermined"));
+}
+
 /// A connection that is picked up in its middle stays new until an answer is seen, and nat is asked once all the same.
 #[test]
 fn nat_is_asked_once_about_a_connection_that_is_picked_up() {

@@ -42,10 +42,14 @@ impl Scene<'_> {
     }
 
     fn send(&self, state: &mut State, packet: Packet) -> Outcome {
+        // A socket that sees another source answers that one: the kernel looks for a route to it, and again once the answer is
+        // changed back (`nf_nat_ipv4_local_fn`). The chains of the hook in between have the first route's interface.
+        let first = self.way_of_answer(state.destination.ip()).unwrap_or(Interface::Unnamed);
         let output = Interface::Named(self.world.way_back.clone());
-        let mut spots: Vec<_> = [Hook::Output, Hook::Postrouting]
-            .map(|hook| spot(packet, Layer::Ip, hook, (&Interface::Absent, &output)))
-            .into();
+        let mut spots = vec![
+            spot(packet, Layer::Ip, Hook::Output, (&Interface::Absent, &first)),
+            spot(packet, Layer::Ip, Hook::Postrouting, (&Interface::Absent, &output)),
+        ];
         spots.extend(self.way_out(packet, &output));
         self.pass_spots(state, &spots)
     }

@@ -30,12 +30,13 @@ fn said(first: [Counted; 2], second: Option<[Counted; 2]>, others: u64) -> Said 
     let (before, now) = (save(start[0], start[1]), save(middle[0], middle[1]));
     let flow = Flow::new("br0", "172.18.0.2:40000".parse().unwrap(), "172.18.0.1:8080".parse().unwrap());
     let walk = now.connect(&flow, &World::new(&flow, 16));
-    let counted = now.counted_since(&before);
+    let counted = now.counted_since(&before, walk.places());
     let own = Marked { packets: 3, payload: 3 * 1211 };
     let sum = Marked { packets: own.packets * (1 + others), payload: own.payload * (1 + others) };
     let all: BTreeMap<Place, Marked> =
         walk.packets[0].steps.iter().map(|step| (step.place.clone(), sum)).collect();
-    let after = second.map(|it| save(plus(middle[0], it[0]), plus(middle[1], it[1])).counted_since(&now));
+    let after = second
+        .map(|it| save(plus(middle[0], it[0]), plus(middle[1], it[1])).counted_since(&now, walk.places()));
     let marked = after.as_ref().map(|counted| MarkedRound { counted, own, all: &all });
     compare(&walk, &now, &Round { counted: &counted, packets: 3, marked })
 }
@@ -126,10 +127,37 @@ fn an_open_way_has_counted_the_checks_own_packets() {
         let now = save(jump);
         let flow = Flow::new("br0", "172.18.0.2:40000".parse().unwrap(), "172.18.0.1:8080".parse().unwrap());
         let walk = now.connect(&flow, &World::new(&flow, 16));
-        let counted = now.counted_since(&save(0));
+        let counted = now.counted_since(&save(0), walk.places());
         compare(&walk, &now, &Round { counted: &counted, packets: 2, marked: None })
     };
     assert_eq!((open(2), open(1), open(0)), (Said::Agree, Said::Nothing(Silence::TooFew), Said::Disagree));
+}
+
+/// As iptables 1.8.9 leaves the policies of chains that Docker made.
+#[test]
+fn a_policy_that_lets_pass_and_never_counts_takes_nothing_from_the_rules() {
+    let save = |policy: &str, jump: u64| {
+        rules(&format!(
+            "*nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n\
+            *filter\n:INPUT {policy} [0:0]\n:a - [0:0]\n[{jump}:0] -A INPUT -j a\n[{jump}:0] -A a -p tcp -j RETURN\nCOMMIT\n"
+        ))
+    };
+    let open = |text: &dyn Fn(u64) -> Ruleset, jump| {
+        let now = text(jump);
+        let flow = Flow::new("br0", "172.18.0.2:40000".parse().unwrap(), "172.18.0.1:8080".parse().unwrap());
+        let walk = now.connect(&flow, &World::new(&flow, 16));
+        let counted = now.counted_since(&text(0), walk.places());
+        compare(&walk, &now, &Round { counted: &counted, packets: 2, marked: None })
+    };
+    assert_eq!(open(&|jump| save("ACCEPT", jump), 2), Said::Agree);
+    assert_eq!(open(&|jump| save("ACCEPT", jump), 0), Said::Disagree, "a rule counted none");
+    assert_eq!(
+        open(&|jump| save("DROP", jump), 2),
+        Said::Nothing(Silence::None),
+        "the policy that drops is to count"
+    );
+    let bare = |_| rules("*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n");
+    assert_eq!(open(&bare, 0), Said::Nothing(Silence::None), "nothing counts");
 }
 
 #[test]

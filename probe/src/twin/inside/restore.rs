@@ -11,6 +11,8 @@ use crate::sanitize;
 
 /// As much of a tool's talk as is kept.
 const TAIL: usize = 4096;
+/// What a tool says where the kernel takes no message of this length (`EMSGSIZE`, in the C locale).
+const TOO_LONG: &str = "Message too long";
 
 /// The tools and the captured rules.
 pub(super) struct Restore<'plan> {
@@ -75,14 +77,25 @@ impl<'plan> Restore<'plan> {
     }
 }
 
-/// Feeds a tool as often as the kernel needs it.
+/// Feeds a tool with pieces that the kernel takes, each of which the tool commits: one after the other in one text.
 fn in_pieces(program: Option<&Path>, name: &str, arguments: &[&str], text: &str) -> Result<(), RestoreError> {
-    let mut arguments = arguments;
-    for piece in pieces::of_restore(text) {
-        run(program, name, arguments, &piece)?;
-        arguments = &["--noflush"];
+    let whole = |pieces: Vec<String>| {
+        if !arguments.is_empty() {
+            return run(program, name, arguments, &pieces.concat());
+        }
+        // A text that is committed in pieces flushes nothing by itself: each piece would empty the table of those before.
+        run(program, name, &[], &pieces::flush_of(text))?;
+        run(program, name, &["--noflush"], &pieces.concat())
+    };
+    let pieces = pieces::of_restore(text, pieces::MOST);
+    let fed = if pieces.len() == 1 { run(program, name, arguments, text) } else { whole(pieces) };
+    match fed {
+        // What was committed before is flushed with the rest. A change is not, and is one piece.
+        Err(error) if arguments.is_empty() && error.stderr.contains(TOO_LONG) => {
+            whole(pieces::of_restore(text, pieces::LITTLE))
+        }
+        fed => fed,
     }
-    Ok(())
 }
 
 /// Feeds a tool; the twin's own deadline ends one that hangs.

@@ -17,9 +17,10 @@ struct Try<'topology> {
     seen: Seen,
 }
 
-/// Runs a stage, and says whether the rules are the captured ones again.
+/// Runs a stage, and says whether the rules are the captured ones again. After the last one nobody asks for them.
 pub(super) fn run(
     stage: &Stage,
+    is_last: bool,
     plan: &Plan,
     topology: &Topology,
     restore: &Restore<'_>,
@@ -35,7 +36,7 @@ pub(super) fn run(
         None => trials(stage, plan, topology)?,
     };
     let mut sound = true;
-    if changes {
+    if changes && !is_last {
         // A change that failed may have been made in part, and its undo may not fit then.
         let undo = stage.undo.as_ref().filter(|_| problem.is_none());
         if let Err(error) = restore.take_back(&stage.change, undo) {

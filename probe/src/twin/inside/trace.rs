@@ -1,5 +1,6 @@
 //! Which rules decided, from the kernel's trace.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 
@@ -14,7 +15,8 @@ pub(super) struct Watching {
     replies: Option<Tracer>,
     seen: Vec<Traces>,
     seen_replies: Vec<Traces>,
-    positions: HashMap<(Family, String, String, u64), Option<usize>>,
+    /// The rules' numbers of each chain that was asked about, in their order: the kernel lists a chain as a whole.
+    chains: HashMap<(Family, String, String), Vec<u64>>,
 }
 
 /// What the kernel says about one connection.
@@ -49,7 +51,7 @@ impl Watching {
             _ => None,
         };
         let (seen, seen_replies) = (Vec::new(), Vec::new());
-        Ok(Self { tracers, replies, seen, seen_replies, positions: HashMap::new() })
+        Ok(Self { tracers, replies, seen, seen_replies, chains: HashMap::new() })
     }
 
     /// Reads what the kernel has said by now.
@@ -136,13 +138,11 @@ impl Watching {
         handle: Option<u64>,
     ) -> Result<Option<usize>, Failure> {
         let Some(handle) = handle else { return Ok(None) };
-        let key = (family, table.to_owned(), chain.to_owned(), handle);
-        if let Some(known) = self.positions.get(&key) {
-            return Ok(*known);
-        }
-        let position = nftrace::position(family, table, chain, handle).map_err(failed)?;
-        self.positions.insert(key, position);
-        Ok(position)
+        let handles = match self.chains.entry((family, table.to_owned(), chain.to_owned())) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(nftrace::handles(family, table, chain).map_err(failed)?),
+        };
+        Ok(handles.iter().position(|it| *it == handle).map(|index| index + 1))
     }
 }
 
