@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 const MOST: usize = 250;
 
 /// The text of a restore as several, to be fed one after the other, those after the first without a flush.
-pub(super) fn of_restore(text: &str) -> Vec<String> {
+#[must_use]
+pub fn of_restore(text: &str) -> Vec<String> {
     let (mut pieces, mut piece, mut rules) = (Vec::new(), String::new(), 0);
     let mut table = "";
     for line in text.lines() {
@@ -33,7 +34,8 @@ pub(super) fn of_restore(text: &str) -> Vec<String> {
 }
 
 /// The commands of a document of nft as several documents.
-pub(super) fn of_document(document: &Value) -> Vec<Value> {
+#[must_use]
+pub fn of_document(document: &Value) -> Vec<Value> {
     match document["nftables"].as_array() {
         Some(commands) if commands.len() > MOST => {
             commands.chunks(MOST).map(|piece| json!({ "nftables": piece })).collect()
