@@ -3,14 +3,14 @@
 use std::fmt;
 
 use probe::{Report, TargetReport};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use snapshot::{Decided, Name, Snapshot, Word};
 
 use super::plan::{NotReplayed, Plan, hindrance};
 use crate::scenario::word;
 
 /// What came of a replay.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Outcome {
     /// Whether all targets agree.
     pub agrees: bool,
@@ -21,7 +21,7 @@ pub struct Outcome {
 }
 
 /// One port, there and here.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Target {
     /// The port.
     pub port: u16,
@@ -38,7 +38,7 @@ pub struct Target {
 }
 
 /// An answer about a port.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Said {
     /// The verdict.
     pub verdict: String,

@@ -63,7 +63,8 @@ async fn talk(
     arguments: &[&str],
     text: &str,
 ) -> Result<Option<String>, ExecError> {
-    let stdin = in_memory(text).map_err(|source| ExecError::NotStarted { argv: program.to_owned(), source })?;
+    let stdin =
+        in_memory(text).map_err(|source| ExecError::NotStarted { argv: program.to_owned(), source })?;
     let command = host.command(program).args(arguments.iter().copied()).stdin(stdin).deadline(DEADLINE);
     let output = command.output().await?;
     if output.status.success() {
@@ -83,7 +84,9 @@ fn in_memory(text: &str) -> std::io::Result<File> {
 /// The end of what a tool said, on one line.
 pub(super) fn words(said: &str) -> String {
     let lines = tail(said, 3);
-    probe::sanitize(&lines.split('\n').map(str::trim).filter(|it| !it.is_empty()).collect::<Vec<_>>().join("; "))
+    probe::sanitize(
+        &lines.split('\n').map(str::trim).filter(|it| !it.is_empty()).collect::<Vec<_>>().join("; "),
+    )
 }
 
 #[cfg(test)]

@@ -146,7 +146,8 @@ async fn start(host: &Host, plan: &ServicePlan) -> Result<Service, ServiceError>
             gateway.port(plan.port).start(host).await
         }
         Kind::Other(behaviour) => {
-            let service = OtherService::new(behaviour, plan.port).bind_addresses(plan.addresses.iter().copied());
+            let service =
+                OtherService::new(behaviour, plan.port).bind_addresses(plan.addresses.iter().copied());
             let service = if plan.v6_only { service.v6_only() } else { service };
             plan.user.into_iter().fold(service, OtherService::user).start(host).await
         }

@@ -8,7 +8,7 @@ mod settings;
 
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use snapshot::{Role, RouteKind, Snapshot, Target, What, Why};
 
 pub(super) use links::Line;
@@ -18,7 +18,7 @@ pub(super) use services::{Kind, ServicePlan};
 pub(super) use settings::Setting;
 
 /// Something of the captured host that the replayed one has not.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct NotReplayed {
     /// What.
     pub what: String,
@@ -152,12 +152,18 @@ pub(super) fn hindrance(snapshot: &Snapshot, target: &Target) -> Option<&'static
         "daemon_unreachable" | "permission_denied" | "engine_error" | "image_unavailable" => {
             "it is what happened to the engine, and a snapshot does not have that"
         }
-        "probe_timeout" | "probe_failed" | "vantage_unavailable" | "interrupted" | "inconclusive"
+        "probe_timeout"
+        | "probe_failed"
+        | "vantage_unavailable"
+        | "interrupted"
+        | "inconclusive"
         | "undetermined" => "it is what happened during the check, and a snapshot does not have that",
         "listener_changed" => "sockets changed during the check",
         "name_resolution" | "alias_mismatch" => "names and resolvers of sandboxes are not in a snapshot",
         "accept_queue_full" => "connections that wait are not in a snapshot",
-        "other_owner" | "other_certificate" => "whose the right service is was declared, and is not in a snapshot",
+        "other_owner" | "other_certificate" => {
+            "whose the right service is was declared, and is not in a snapshot"
+        }
         "redirected" => "containers are not in a snapshot",
         "invalid_gateway" => "what an engine answers besides addresses is not in a snapshot",
         "not_a_bridge" => "networks of other drivers are not replayed",

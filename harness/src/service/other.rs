@@ -133,7 +133,8 @@ pub(super) async fn run(config: Config) -> Result<Infallible, String> {
     let mut listeners = Vec::new();
     for ip in addresses {
         let address = SocketAddr::new(ip, port);
-        listeners.push(bind(address, v6_only).map_err(|error| format!("failed to bind to {address}: {error}"))?);
+        listeners
+            .push(bind(address, v6_only).map_err(|error| format!("failed to bind to {address}: {error}"))?);
     }
     let bound: Result<Vec<SocketAddr>, _> = listeners.iter().map(TcpListener::local_addr).collect();
     announce(&bound.map_err(|error| error.to_string())?)?;

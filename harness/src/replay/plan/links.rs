@@ -7,8 +7,8 @@ use std::net::IpAddr;
 
 use snapshot::{Address, Interface, Link, LinkKind, Name, Net, PolicyRule, Role, Route, RouteKind, Snapshot};
 
-use super::network::{DOCKER0, NetworkPlan};
 use super::Left;
+use super::network::{DOCKER0, NetworkPlan};
 
 /// The most of each that is made.
 const MOST_LINKS: usize = 128;
@@ -43,7 +43,8 @@ impl Lines {
 pub(super) fn lines(snapshot: &Snapshot, networks: &[NetworkPlan], left: &mut Left) -> Lines {
     let mut lines = Lines::default();
     let mut made: BTreeSet<String> = networks.iter().filter_map(|it| it.bridge.clone()).collect();
-    let own = |name: &str| snapshot.networks.iter().any(|it| it.role == Role::Other && it.name.as_str() == name);
+    let own =
+        |name: &str| snapshot.networks.iter().any(|it| it.role == Role::Other && it.name.as_str() == name);
     if snapshot.engine.is_some() && (own("bridge") || snapshot.networks.is_empty()) {
         made.insert(DOCKER0.to_owned());
     }
@@ -65,7 +66,8 @@ fn is_possible(name: &str) -> bool {
 }
 
 fn links(snapshot: &Snapshot, made: &mut BTreeSet<String>, lines: &mut Vec<Line>, left: &mut Left) {
-    let has_address = |link: &Link| snapshot.addresses.iter().any(|it| it.interface == link.name && lasts(it));
+    let has_address =
+        |link: &Link| snapshot.addresses.iter().any(|it| it.interface == link.name && lasts(it));
     let (mut ports, mut count) = (0, 0);
     for link in &snapshot.links {
         let name = link.name.as_str();
@@ -95,7 +97,10 @@ fn links(snapshot: &Snapshot, made: &mut BTreeSet<String>, lines: &mut Vec<Line>
         }
     }
     if ports > 0 {
-        left.push(format!("ends of pairs and ports of bridges ({ports})"), "what they lead to is not in a snapshot");
+        left.push(
+            format!("ends of pairs and ports of bridges ({ports})"),
+            "what they lead to is not in a snapshot",
+        );
     }
 }
 
@@ -104,8 +109,11 @@ fn as_captured(snapshot: &Snapshot, networks: &[NetworkPlan], bridge: &str, line
     let Some(link) = snapshot.links.iter().find(|it| it.name.as_str() == bridge) else { return };
     let what = format!("the state of bridge {bridge}");
     let network = networks.iter().find(|it| it.bridge.as_deref() == Some(bridge));
-    let gateway = network.and_then(|it| it.pools.iter().find_map(|(_, gateway)| gateway.filter(IpAddr::is_ipv4)));
-    let has = |gateway| snapshot.addresses.iter().any(|it| it.interface == link.name && it.address.address() == gateway);
+    let gateway =
+        network.and_then(|it| it.pools.iter().find_map(|(_, gateway)| gateway.filter(IpAddr::is_ipv4)));
+    let has = |gateway| {
+        snapshot.addresses.iter().any(|it| it.interface == link.name && it.address.address() == gateway)
+    };
     if gateway.is_some_and(|gateway| !has(gateway)) {
         lines.push(Line { text: format!("-4 address flush dev {bridge}"), what: what.clone() });
     }

@@ -96,7 +96,8 @@ fn option(option: &NetworkOption) -> Option<(&'static str, String)> {
 
 /// What dockerd is told so that its own bridge is the captured one.
 pub(super) fn engine_arguments(snapshot: &Snapshot, left: &mut Left) -> Vec<String> {
-    let Some(own) = snapshot.networks.iter().find(|it| it.role == Role::Other && it.name.as_str() == "bridge")
+    let Some(own) =
+        snapshot.networks.iter().find(|it| it.role == Role::Other && it.name.as_str() == "bridge")
     else {
         return Vec::new();
     };

@@ -66,10 +66,20 @@ pub(super) fn rules(snapshot: &Snapshot, left: &mut Left) -> RulesPlan {
     let Some(rules) = &snapshot.rules else { return RulesPlan::default() };
     let mut plan = RulesPlan::default();
     let flush = json!({"nftables": [{"flush": {"ruleset": null}}]}).to_string();
-    plan.feeds.push(Feed { tool: Tool::Nft, more: false, text: flush, what: "the engine's own rules".to_owned() });
+    plan.feeds.push(Feed {
+        tool: Tool::Nft,
+        more: false,
+        text: flush,
+        what: "the engine's own rules".to_owned(),
+    });
     let sets = rules.ipset_text();
     if !sets.is_empty() {
-        plan.feeds.push(Feed { tool: Tool::IpSet, more: false, text: sets, what: "sets of ipset".to_owned() });
+        plan.feeds.push(Feed {
+            tool: Tool::IpSet,
+            more: false,
+            text: sets,
+            what: "sets of ipset".to_owned(),
+        });
     }
     for set in rules.ipsets.iter().filter(|set| !set.known) {
         left.push(format!("set {} of ipset", set.name), "a set of its kind is not carried");
@@ -118,7 +128,13 @@ fn native(part: &Ruleset, plan: &mut RulesPlan, not_written: &mut Vec<Place>) {
     plan.places.extend(written.chains);
 }
 
-fn saved(part: &Ruleset, family: Family, tool: &'static str, plan: &mut RulesPlan, not_written: &mut Vec<Place>) {
+fn saved(
+    part: &Ruleset,
+    family: Family,
+    tool: &'static str,
+    plan: &mut RulesPlan,
+    not_written: &mut Vec<Place>,
+) {
     let written = part.restore_text(family);
     if written.text.is_empty() {
         return;

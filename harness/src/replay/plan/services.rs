@@ -50,11 +50,17 @@ pub(super) fn services(snapshot: &Snapshot, left: &mut Left) -> Vec<ServicePlan>
         }
         others += usize::from(!asked);
         if others > MOST_OTHERS && !asked {
-            left.push("further listening sockets", format!("{MOST_OTHERS} are made at most, besides those asked about"));
+            left.push(
+                "further listening sockets",
+                format!("{MOST_OTHERS} are made at most, besides those asked about"),
+            );
             continue;
         }
         if listener.queue_full {
-            left.push(format!("the connections that wait on port {}", listener.port), "they are not in a snapshot");
+            left.push(
+                format!("the connections that wait on port {}", listener.port),
+                "they are not in a snapshot",
+            );
         }
         let group = groups.entry((listener.port, owner(listener), strict(listener))).or_default();
         if !group.contains(&listener.address) {
