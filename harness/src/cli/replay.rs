@@ -47,7 +47,12 @@ pub(super) fn run(arguments: &Arguments, privilege: Privilege) -> Result<ExitCod
         Ok(snapshot) => snapshot,
         Err(error) => return Ok(output::refuse(format!("{} is refused: {error}", arguments.file.display()))),
     };
-    let out = match arguments.as_scenario.as_deref().map(|path| Out::new(path, arguments.force)).transpose() {
+    let out = match arguments
+        .as_scenario
+        .as_deref()
+        .map(|path| Out::new(path, &arguments.file, arguments.force))
+        .transpose()
+    {
         Ok(out) => out,
         Err(message) => return Ok(output::refuse(message)),
     };
@@ -159,12 +164,14 @@ struct Out {
     snapshot: PathBuf,
     /// The snapshot's name beside the scenario.
     name: String,
+    /// It is there already: the very file that was read.
+    in_place: bool,
     force: bool,
 }
 
 impl Out {
     /// Looked at before a host is made.
-    fn new(path: &Path, force: bool) -> Result<Self, String> {
+    fn new(path: &Path, source: &Path, force: bool) -> Result<Self, String> {
         let shown = path.display();
         if path.extension().is_none_or(|extension| extension != "toml") {
             return Err(format!("--as-scenario {shown}: a scenario's name ends in .toml"));
@@ -172,7 +179,15 @@ impl Out {
         let snapshot = path.with_extension("snapshot");
         let name = snapshot.file_name().and_then(|name| name.to_str()).map(str::to_owned);
         let name = name.ok_or_else(|| format!("--as-scenario {shown}: its name is no UTF-8"))?;
+        // The natural name for both: what was read is beside its scenario already.
+        let in_place = match (fs::canonicalize(&snapshot), fs::canonicalize(source)) {
+            (Ok(there), Ok(source)) => there == source && !snapshot.is_symlink(),
+            _ => false,
+        };
         for file in [path, &snapshot] {
+            if in_place && file == snapshot {
+                continue;
+            }
             match fs::symlink_metadata(file) {
                 Ok(found) if force && found.is_file() => {}
                 Ok(found) if force && !found.is_file() => {
@@ -187,12 +202,14 @@ impl Out {
         if !folder.is_dir() {
             return Err(format!("--as-scenario {shown}: there is no folder {}", folder.display()));
         }
-        Ok(Self { scenario: path.to_owned(), snapshot, name, force })
+        Ok(Self { scenario: path.to_owned(), snapshot, name, in_place, force })
     }
 
     /// The snapshot is written anew, from what was read of it.
     fn write(&self, text: &str, snapshot: &Snapshot) -> Result<()> {
-        self.put(&self.snapshot, &snapshot::to_bytes(snapshot)?)?;
+        if !self.in_place {
+            self.put(&self.snapshot, &snapshot::to_bytes(snapshot)?)?;
+        }
         self.put(&self.scenario, text.as_bytes())?;
         output::talk(format_args!("written: {} and {}", self.scenario.display(), self.snapshot.display()));
         output::talk(format_args!("hint: openshell-harness run {}", self.scenario.display()));
