@@ -8,6 +8,7 @@ use super::feed;
 use super::plan::{Kind, NetworkPlan, NotReplayed, Plan, ServicePlan, Setting};
 use crate::engine::{Engine, EngineError, Network, NetworkInfo};
 use crate::host::{BootError, ExecError, Host, HostBuilder};
+use crate::machine::would_load;
 use crate::service::{Gateway, OtherService, Service, ServiceError};
 
 /// Why there is no replay.
@@ -23,6 +24,12 @@ pub enum ReplayError {
     /// The host's network namespace could not be entered.
     #[error(transparent)]
     Namespace(#[from] netns::Error),
+    /// The kernel would have to load modules for the rules, for the whole machine, which the harness never makes it do.
+    #[error("the rules need what the kernel has not loaded: {}\nhint: sudo modprobe -a {}", .missing.join(" "), .missing.join(" "))]
+    MissingModules {
+        /// The modules' names.
+        missing: Vec<String>,
+    },
     /// The probe said something that is no report.
     #[error("the probe ended with {code:?} and no report: {message}{said}")]
     Report {
@@ -57,6 +64,10 @@ pub(crate) fn dress(host: HostBuilder, plan: &Plan) -> HostBuilder {
 impl Furnished {
     /// Networks first, which need their bridges' names; services before the rules, which might keep them from being ready.
     pub(crate) async fn make(host: &Host, plan: &Plan) -> Result<Self, ReplayError> {
+        let missing = would_load(&plan.modules);
+        if !missing.is_empty() {
+            return Err(ReplayError::MissingModules { missing });
+        }
         let mut refused = Vec::new();
         let mut network = None;
         for planned in &plan.networks {
@@ -149,6 +160,7 @@ async fn start(host: &Host, plan: &ServicePlan) -> Result<Service, ServiceError>
             let service =
                 OtherService::new(behaviour, plan.port).bind_addresses(plan.addresses.iter().copied());
             let service = if plan.v6_only { service.v6_only() } else { service };
+            let service = if plan.stale { service.on_lost_addresses() } else { service };
             plan.user.into_iter().fold(service, OtherService::user).start(host).await
         }
     }

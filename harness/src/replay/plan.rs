@@ -1,6 +1,7 @@
 //! What a snapshot's host is to be, as values; nothing is done here.
 
 mod links;
+mod modules;
 mod network;
 mod rules;
 mod services;
@@ -41,6 +42,8 @@ pub struct Plan {
     pub(super) settings: Vec<Setting>,
     pub(super) services: Vec<ServicePlan>,
     pub(super) rules: RulesPlan,
+    /// What the kernel must have loaded for the rules.
+    pub(super) modules: Vec<&'static str>,
     not_replayed: Vec<NotReplayed>,
 }
 
@@ -88,6 +91,7 @@ impl Plan {
             settings,
             services,
             rules,
+            modules: snapshot.rules.as_ref().map(modules::modules).unwrap_or_default(),
             not_replayed: left.0,
         }
     }

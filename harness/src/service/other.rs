@@ -69,6 +69,8 @@ pub(super) struct Config {
     port: u16,
     /// Whether the wildcard of IPv6 takes no IPv4 connections.
     v6_only: bool,
+    /// Whether the host need not have the addresses.
+    lost: bool,
     /// A file for the network namespace that it listens in, instead of the host's.
     namespace: Option<PathBuf>,
 }
@@ -78,7 +80,10 @@ impl OtherService {
     #[must_use]
     pub fn new(behaviour: Behaviour, port: u16) -> Self {
         let addresses = vec![Ipv4Addr::UNSPECIFIED.into()];
-        Self { config: Config { behaviour, addresses, port, v6_only: false, namespace: None }, user: None }
+        Self {
+            config: Config { behaviour, addresses, port, v6_only: false, lost: false, namespace: None },
+            user: None,
+        }
     }
 
     /// Listens on these addresses instead.
@@ -92,6 +97,13 @@ impl OtherService {
     #[must_use]
     pub fn v6_only(mut self) -> Self {
         self.config.v6_only = true;
+        self
+    }
+
+    /// Binds its addresses also where the host has them no more, as a service does that was there before they went.
+    #[must_use]
+    pub fn on_lost_addresses(mut self) -> Self {
+        self.config.lost = true;
         self
     }
 
@@ -120,7 +132,7 @@ impl OtherService {
 
 /// The process of a stand-in.
 pub(super) async fn run(config: Config) -> Result<Infallible, String> {
-    let Config { behaviour, addresses, port, v6_only, namespace } = config;
+    let Config { behaviour, addresses, port, v6_only, lost, namespace } = config;
     if let Some(path) = namespace {
         // On the only thread of this process; its sockets are made after that.
         let entered = File::open(&path).map(|file| setns(file, CloneFlags::CLONE_NEWNET));
@@ -133,8 +145,9 @@ pub(super) async fn run(config: Config) -> Result<Infallible, String> {
     let mut listeners = Vec::new();
     for ip in addresses {
         let address = SocketAddr::new(ip, port);
-        listeners
-            .push(bind(address, v6_only).map_err(|error| format!("failed to bind to {address}: {error}"))?);
+        listeners.push(
+            bind(address, v6_only, lost).map_err(|error| format!("failed to bind to {address}: {error}"))?,
+        );
     }
     let bound: Result<Vec<SocketAddr>, _> = listeners.iter().map(TcpListener::local_addr).collect();
     announce(&bound.map_err(|error| error.to_string())?)?;
@@ -144,11 +157,14 @@ pub(super) async fn run(config: Config) -> Result<Infallible, String> {
     Err(format!("accept: {error}"))
 }
 
-fn bind(address: SocketAddr, v6_only: bool) -> io::Result<TcpListener> {
+fn bind(address: SocketAddr, v6_only: bool, lost: bool) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
     if address.is_ipv6() && v6_only {
         setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
+    }
+    if lost && address.is_ipv4() {
+        setsockopt(&socket, sockopt::IpFreebind, &true)?;
     }
     socket.bind(address)?;
     socket.listen(BACKLOG)

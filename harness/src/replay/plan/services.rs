@@ -31,12 +31,14 @@ pub(in super::super) struct ServicePlan {
     pub(in super::super) addresses: Vec<IpAddr>,
     /// Whether its IPv6 sockets take no IPv4 connections.
     pub(in super::super) v6_only: bool,
+    /// Whether the host has these addresses no more.
+    pub(in super::super) stale: bool,
     /// Root unless said.
     pub(in super::super) user: Option<u32>,
 }
 
 pub(super) fn services(snapshot: &Snapshot, left: &mut Left) -> Vec<ServicePlan> {
-    let mut groups: BTreeMap<(u16, u8, bool), Vec<IpAddr>> = BTreeMap::new();
+    let mut groups: BTreeMap<(u16, u8, bool, bool), Vec<IpAddr>> = BTreeMap::new();
     let mut others = 0;
     for listener in snapshot.listeners.iter().flatten() {
         let what = format!("the socket on port {} of {}", listener.port, listener.address);
@@ -62,22 +64,31 @@ pub(super) fn services(snapshot: &Snapshot, left: &mut Left) -> Vec<ServicePlan>
                 "they are not in a snapshot",
             );
         }
-        let group = groups.entry((listener.port, owner(listener), strict(listener))).or_default();
+        let group = groups
+            .entry((listener.port, owner(listener), strict(listener), is_stale(snapshot, listener)))
+            .or_default();
         if !group.contains(&listener.address) {
             group.push(listener.address);
         }
     }
     let mut services = Vec::new();
-    for ((port, owner, v6_only), addresses) in groups {
+    for ((port, owner, v6_only, stale), addresses) in groups {
         let target = snapshot.check.targets.iter().find(|target| target.port == port);
-        let kind = target.map_or(Kind::Other(Behaviour::Silent), |target| kind(target, v6_only));
+        let kind = target.map_or(Kind::Other(Behaviour::Silent), |target| kind(target, v6_only || stale));
         let size = if kind == Kind::Gateway { 2 } else { addresses.len().max(1) };
         let user = [None, Some(SYSTEM_USER), Some(ORDINARY_USER)][usize::from(owner)];
         for addresses in addresses.chunks(size) {
-            services.push(ServicePlan { kind, port, addresses: addresses.to_vec(), v6_only, user });
+            services.push(ServicePlan { kind, port, addresses: addresses.to_vec(), v6_only, stale, user });
         }
     }
     services
+}
+
+/// Whether it is bound to an address that its host has lost, such as that of a network which was made anew.
+fn is_stale(snapshot: &Snapshot, listener: &Listener) -> bool {
+    let own = |address: IpAddr| snapshot.addresses.iter().any(|it| it.address.address() == address);
+    let address = listener.address;
+    !snapshot.addresses.is_empty() && !address.is_unspecified() && !address.is_loopback() && !own(address)
 }
 
 fn owner(listener: &Listener) -> u8 {
@@ -93,15 +104,15 @@ fn strict(listener: &Listener) -> bool {
     listener.v6_only && listener.address.is_ipv6() && listener.address.is_unspecified()
 }
 
-/// What the check has seen of the service says who stands in.
-fn kind(target: &Target, v6_only: bool) -> Kind {
+/// What the check has seen of the service says who stands in. The gateway's own stand-in has no `special` sockets.
+fn kind(target: &Target, special: bool) -> Kind {
     let (cause, protocol) = (target.cause.as_ref().map_or("", |it| it.as_str()), protocol(target));
     let gateway = target.label.as_ref().is_some_and(|label| label.as_str() == "gateway");
     match (cause, protocol) {
         ("unresponsive", _) => Kind::Other(Behaviour::Silent),
         ("other_protocol", "http") => Kind::Other(Behaviour::Banner),
         ("other_protocol", _) => Kind::Other(Behaviour::Http),
-        (_, "grpc") if gateway && !v6_only => Kind::Gateway,
+        (_, "grpc") if gateway && !special => Kind::Gateway,
         (_, "grpc") => Kind::Other(Behaviour::Grpc),
         (_, "http") => Kind::Other(Behaviour::Proxy),
         _ => Kind::Other(Behaviour::Silent),
