@@ -92,7 +92,10 @@ fn a_shell_on_a_terminal(desk: &Desk) -> Result<()> {
     terminal.until_shown("/dev/pts/0\r\n24 80\r\nbrev-host\r\n")?;
     terminal.type_keys("case $- in *m*) echo jobs''-on;; esac\r")?;
     terminal.until_shown("jobs-on")?;
-    terminal.type_keys("until [ \"$(stty size)\" = '30 100' ]; do sleep 0.05; done; echo re''sized\r")?;
+    // While the shell prepares its prompt, readline gets the size and sets it again: what changes between is lost, also elsewhere.
+    let until_resized = "until [ \"$(stty size)\" = '30 100' ]; do sleep 0.05; done; echo re''sized";
+    terminal.type_keys(&format!("echo wait''ing; {until_resized}\r"))?;
+    terminal.until_shown("waiting")?;
     terminal.resize(30, 100)?;
     terminal.until_shown("resized")?;
     terminal.type_keys("echo be''gun; sleep 1000\r")?;

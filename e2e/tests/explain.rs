@@ -77,77 +77,87 @@ fn place(decided: &Decided) -> String {
     format!("{backend} {family} {table} {chain}{rule}: {text}")
 }
 
-/// Effect, place, the setting, and whether every rule on the way counts.
+/// Effect, place, the setting, whether every rule on the way counts, and how the remedy begins that is run.
 #[rstest]
 #[case::ufw_default_deny(
     Situation::UfwDefaultDeny,
     "dropped",
     "nft ip filter INPUT: policy DROP",
     "ufw default deny incoming",
-    true
+    true,
+    Some("ufw allow from")
 )]
 #[case::ufw_denies(
     Situation::UfwDenies,
     "dropped",
     "nft ip filter ufw-user-input rule 2: -p tcp -m tcp --dport 8080 -j DROP",
     "[2] of 'ufw status numbered': deny tcp 8080",
-    true
+    true,
+    Some("ufw prepend allow from")
 )]
 #[case::ufw_default_reject(
     Situation::UfwDefaultReject,
     "rejected with port-unreachable",
     "nft ip filter ufw-reject-input rule 1: -j REJECT --reject-with icmp-port-unreachable",
     "ufw default reject incoming",
-    true
+    true,
+    Some("ufw allow from")
 )]
 #[case::policy_drop(
     Situation::PolicyDrop,
     "dropped",
     "nft ip filter INPUT: policy DROP",
     "iptables -P INPUT DROP",
-    true
+    true,
+    Some("iptables -I INPUT 1 -s")
 )]
 #[case::raw_prerouting(
     Situation::RawPrerouting,
     "dropped",
     "nft ip raw PREROUTING rule 1: -p tcp -m tcp --dport 8080 -j DROP",
     "iptables -t raw -L PREROUTING 1",
-    true
+    true,
+    None
 )]
 #[case::drop_before_ufw(
     Situation::DropBeforeUfw,
     "dropped",
     "nft ip filter INPUT rule 1: -s 172.18.0.0/16 -p tcp -m tcp --dport 8080 -j DROP",
     "iptables -L INPUT 1",
-    true
+    true,
+    None
 )]
 #[case::nft_table(
     Situation::NftTable,
     "dropped",
     "native inet filter input: policy drop",
     "nft list chain inet filter input",
-    false
+    false,
+    Some("nft insert rule inet filter input")
 )]
 #[case::firewalld(
     Situation::Firewalld,
     "rejected with admin-prohibited",
     "native inet firewalld filter_INPUT_POLICIES rule",
     "firewalld's zone public",
-    false
+    false,
+    Some("firewall-cmd --zone=public --add-rich-rule=")
 )]
 #[case::legacy(
     Situation::Legacy,
     "dropped",
     "legacy ip filter INPUT rule 1: -p tcp -m tcp --dport 8080 -j DROP",
     "iptables -L INPUT 1",
-    true
+    true,
+    None
 )]
 #[case::answers_dropped(
     Situation::AnswersDropped,
     "dropped",
     "nft ip filter OUTPUT rule 1: -p tcp -m tcp --sport 8080 -j DROP",
     "iptables -L OUTPUT 1",
-    false
+    false,
+    None
 )]
 #[tokio::test]
 async fn the_deciding_rule_is_named(
@@ -156,6 +166,7 @@ async fn the_deciding_rule_is_named(
     #[case] rule: &str,
     #[case] setting: &str,
     #[case] counts: bool,
+    #[case] remedy: Option<&str>,
 ) -> Result<()> {
     let lab = Lab::start().await?;
     bring_about(situation, &lab).await?;
@@ -189,52 +200,42 @@ async fn the_deciding_rule_is_named(
     table::check(&host, &[row])?;
     let last = explanation.walk.last().and_then(|packet| packet.steps.last()).context("no walk")?;
     assert!(last.decides, "{explanation:#?}");
-    Ok(())
+    match remedy {
+        Some(begins) => the_remedy_opens_the_path_and_can_be_taken_back(&lab, explanation, begins).await,
+        None => Ok(()),
+    }
 }
 
 /// What is printed is run with the real tool: it opens the path and nothing that was closed before, and what takes it back
 /// leaves the rules as they were.
-#[rstest]
-#[case::ufw_default_deny(Situation::UfwDefaultDeny, "ufw allow from")]
-#[case::ufw_denies(Situation::UfwDenies, "ufw prepend allow from")]
-#[case::ufw_default_reject(Situation::UfwDefaultReject, "ufw allow from")]
-#[case::policy_drop(Situation::PolicyDrop, "iptables -I INPUT 1 -s")]
-#[case::nft_table(Situation::NftTable, "nft insert rule inet filter input")]
-#[case::firewalld(Situation::Firewalld, "firewall-cmd --zone=public --add-rich-rule=")]
-#[tokio::test]
-async fn a_proven_remedy_opens_the_path_and_can_be_taken_back(
-    #[case] situation: Situation,
-    #[case] command: &str,
+async fn the_remedy_opens_the_path_and_can_be_taken_back(
+    lab: &Lab,
+    explained: &Explanation,
+    begins: &str,
 ) -> Result<()> {
-    let lab = Lab::start().await?;
-    bring_about(situation, &lab).await?;
-    if matches!(situation, Situation::UfwDefaultDeny | Situation::UfwDefaultReject) {
-        // With the first rule that a user gives or takes, UFW also makes rules of its own for 'limit'.
-        sh(&lab, "ufw allow 9/tcp && ufw delete allow 9/tcp").await?;
-    }
-    let report = report(&lab, "explain").await?;
-    let explained = explanation(&report)?;
     let remedy = explained.remedies.first().with_context(|| format!("{explained:#?}"))?;
-    assert!(remedy.commands[0].starts_with(command), "{remedy:#?}");
+    assert!(remedy.commands[0].starts_with(begins), "{remedy:#?}");
     assert!(remedy.proven && remedy.controls >= 9, "six of IPv4, three of IPv6: {explained:#?}");
     if remedy.commands[0].starts_with("ufw") {
         let bound = explained.remedies.get(1).with_context(|| format!("{explained:#?}"))?;
         assert!(bound.commands[0].contains("allow in on br-") && bound.proven, "{bound:#?}");
         let tells = |remedy: &TriedRemedy| remedy.note.as_deref().unwrap_or_default().contains("comes in by");
         assert!(!tells(bound), "{bound:#?}");
+        // With the first rule that a user gives or takes, UFW also makes rules of its own for 'limit'.
+        sh(lab, "ufw allow 9/tcp && ufw delete allow 9/tcp").await?;
     }
-    let before = rules(&lab).await?;
+    let before = rules(lab).await?;
     for command in &remedy.commands {
-        sh(&lab, command).await?;
+        sh(lab, command).await?;
     }
-    let after = self::report(&lab, "explain").await?;
+    let after = report(lab, "explain").await?;
     assert_eq!(after.targets[0].verdict, Verdict::Ok, "{after:#?}");
     let open = lab.check_with(&["--port", "8080=gateway", "--port", "11435=ollama-proxy"]).await?;
     assert_ne!(open.report.targets[1].verdict, Verdict::Ok, "the other port has no remedy yet");
     for command in &remedy.undo {
-        sh(&lab, command).await?;
+        sh(lab, command).await?;
     }
-    let after = rules(&lab).await?;
+    let after = rules(lab).await?;
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<BTreeSet<_>>();
     let changed: Vec<_> = lines(&before).symmetric_difference(&lines(&after)).cloned().collect();
     assert!(before == after, "{changed:#?}");
@@ -248,46 +249,47 @@ async fn rules(lab: &Lab) -> Result<String> {
     sh(lab, line).await
 }
 
+/// One host: before, under and after UFW's default deny.
 #[tokio::test]
-async fn where_nothing_stops_the_packets_no_rule_is_named() -> Result<()> {
-    let lab = Lab::start().await?;
-    sh(&lab, "ufw allow from 172.18.0.0/16 to 172.18.0.1 port 8080 proto tcp && ufw --force enable").await?;
-    let report = report(&lab, "explain").await?;
-    let explanation = explanation(&report)?;
-    assert_eq!(explanation.decided, None, "{explanation:#?}");
-    assert_eq!(explanation.walk.len(), 4, "SYN, its answer, its acknowledgement and data: {explanation:#?}");
-    ensure!(explanation.confirmed_by.contains(&Method::Static), "{explanation:#?}");
-    Ok(())
-}
-
-#[tokio::test]
-async fn check_names_the_rule_of_a_failure_too() -> Result<()> {
+async fn a_rule_is_named_where_one_decides_and_only_there() -> Result<()> {
     let lab = Lab::start().await?;
     assert_eq!(report(&lab, "check").await?.targets[0].explanation, None, "nothing failed");
     bring_about(Situation::UfwDefaultDeny, &lab).await?;
-    let report = report(&lab, "check").await?;
+    check_names_the_rule_of_a_failure_too(&lab).await?;
+    explaining_changes_no_rule(&lab).await?;
+    sh(&lab, "ufw allow from 172.18.0.0/16 to 172.18.0.1 port 8080 proto tcp").await?;
+    where_nothing_stops_the_packets_no_rule_is_named(&lab).await
+}
+
+async fn check_names_the_rule_of_a_failure_too(lab: &Lab) -> Result<()> {
+    let report = report(lab, "check").await?;
     let decided = explanation(&report)?.decided.as_ref().context("no rule")?;
     assert_eq!(place(decided), "nft ip filter INPUT: policy DROP");
     Ok(())
 }
 
 /// Reading the rules must not make any: the legacy tools create the table that they list.
-#[tokio::test]
-async fn explaining_changes_no_rule() -> Result<()> {
-    let lab = Lab::start().await?;
-    bring_about(Situation::UfwDefaultDeny, &lab).await?;
+async fn explaining_changes_no_rule(lab: &Lab) -> Result<()> {
     let state = "for family in ip ip6; do ${family}tables-nft-save; done | sed -e '/^#/d' -e 's/ \\[[0-9:]*\\]$//'; \
         nft list ruleset | sed 's/counter packets [0-9]* bytes [0-9]*//'; \
         cat /proc/net/ip_tables_names 2>/dev/null; (ip -o link; ip -o addr; ip route) | \
         sed -e 's/NO-CARRIER,//' -e 's/,LOWER_UP//' -e 's/ state [A-Z]*//' -e 's/ linkdown//'; ls /proc/sys/net/bridge 2>/dev/null; \
         grep -r . /proc/sys/net/ipv4/conf 2>/dev/null";
     let lines = |text: String| text.lines().map(str::to_owned).collect::<BTreeSet<_>>();
-    // The network has had its first container then. Whether its bridge has a carrier is a matter of moments.
-    report(&lab, "check").await?;
-    let before = lines(sh(&lab, state).await?);
-    report(&lab, "explain").await?;
-    let after = lines(sh(&lab, state).await?);
+    // The network has had containers by now. Whether its bridge has a carrier is a matter of moments.
+    let before = lines(sh(lab, state).await?);
+    report(lab, "explain").await?;
+    let after = lines(sh(lab, state).await?);
     let changed: Vec<_> = before.symmetric_difference(&after).collect();
     assert!(changed.is_empty(), "{changed:#?}");
+    Ok(())
+}
+
+async fn where_nothing_stops_the_packets_no_rule_is_named(lab: &Lab) -> Result<()> {
+    let report = report(lab, "explain").await?;
+    let explanation = explanation(&report)?;
+    assert_eq!(explanation.decided, None, "{explanation:#?}");
+    assert_eq!(explanation.walk.len(), 4, "SYN, its answer, its acknowledgement and data: {explanation:#?}");
+    ensure!(explanation.confirmed_by.contains(&Method::Static), "{explanation:#?}");
     Ok(())
 }

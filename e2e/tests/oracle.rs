@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::lab::{ENGINE_OVER_TCP, Lab, PROBE, check_by, engine_over_tcp, host_with_probe_and};
+use e2e::lab::{Answer, ENGINE_OVER_TCP, Lab, PROBE, check_by, engine_over_tcp, host_with_probe_and};
 use e2e::programs;
 use harness::service::{Gateway, GatewayMode, OllamaProxy, TLS_FOLDER};
 use harness::{Host, HostCommand, Network, Posture, Ufw};
@@ -67,56 +67,46 @@ async fn things(host: &Host) -> Result<String> {
     Ok(host.command("sh").args(["-ec", list]).run().await?)
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Situation {
-    Open,
-    RuleOf3472,
-    PolicyDrop,
-    UfwDefaultDeny,
-    UfwWithRemedy,
-    Rejected,
-    NotListening,
+/// What both have to say of the gateway in that situation.
+async fn both_say(
+    lab: &Lab,
+    situation: &str,
+    experience: &str,
+    verdict: (Verdict, Option<Cause>),
+) -> Result<Answer> {
+    let answer = check_by(|| lab.host.command(PROBE), &["--port", "8080=gateway"]).await?;
+    assert_eq!(answer.of(8080), verdict, "{situation}: {}", answer.text);
+    let line = of_gateway(lab).await?;
+    assert_eq!(line.experience, experience, "{situation}: {line:?}\n{}", answer.text);
+    let attempts = if experience == "reached" { 1 } else { 2 };
+    assert_eq!(line.attempts, attempts, "{situation}: {line:?}");
+    Ok(answer)
 }
 
-#[rstest]
-#[case::open(Situation::Open, "reached", (Verdict::Ok, None))]
-#[case::rule_of_3472(Situation::RuleOf3472, "not_reached", (Verdict::TcpFailed, Some(Cause::Dropped)))]
-#[case::policy_drop(Situation::PolicyDrop, "not_reached", (Verdict::TcpFailed, Some(Cause::Dropped)))]
-#[case::ufw_default_deny(Situation::UfwDefaultDeny, "not_reached", (Verdict::TcpFailed, Some(Cause::Dropped)))]
-#[case::ufw_with_remedy(Situation::UfwWithRemedy, "reached", (Verdict::Ok, None))]
-#[case::rejected(Situation::Rejected, "not_reached", (Verdict::TcpFailed, Some(Cause::Rejected)))]
-#[case::not_listening(Situation::NotListening, "not_reached", (Verdict::TcpFailed, Some(Cause::NotListening)))]
+/// One host, in one situation after another.
 #[tokio::test]
-async fn a_real_sandbox_experiences_what_the_probe_says(
-    #[case] situation: Situation,
-    #[case] experience: &str,
-    #[case] verdict: (Verdict, Option<Cause>),
-) -> Result<()> {
+async fn a_real_sandbox_experiences_what_the_probe_says() -> Result<()> {
+    const REJECT: &str = "INPUT -p tcp --dport 8080 -j REJECT";
+    let failed = |cause| (Verdict::TcpFailed, Some(cause));
     let mut lab = lab().await?;
-    if !matches!(situation, Situation::NotListening) {
-        lab.gateway = Some(Gateway::on(lab.network.gateway).start(&lab.host).await?);
+    lab.gateway = Some(Gateway::on(lab.network.gateway).start(&lab.host).await?);
+    both_say(&lab, "open", "reached", (Verdict::Ok, None)).await?;
+    for posture in [Posture::drop_port(8080), Posture::InputPolicyDrop] {
+        lab.apply(posture.clone()).await?;
+        both_say(&lab, &posture.to_string(), "not_reached", failed(Cause::Dropped)).await?;
+        lab.lift(posture).await?;
     }
-    let check = || check_by(|| lab.host.command(PROBE), &["--port", "8080=gateway"]);
-    match situation {
-        Situation::Open | Situation::NotListening => {}
-        Situation::RuleOf3472 => lab.apply(Posture::drop_port(8080)).await?,
-        Situation::PolicyDrop => lab.apply(Posture::InputPolicyDrop).await?,
-        Situation::UfwDefaultDeny | Situation::UfwWithRemedy => lab.apply(Ufw::brev()).await?,
-        Situation::Rejected => {
-            let rule = ["-I", "INPUT", "-p", "tcp", "--dport", "8080", "-j", "REJECT"];
-            lab.host.command("iptables").args(rule).run().await?;
-        }
+    lab.run(&format!("iptables -I {REJECT}")).await?;
+    both_say(&lab, "rejected", "not_reached", failed(Cause::Rejected)).await?;
+    lab.run(&format!("iptables -D {REJECT}")).await?;
+    lab.apply(Ufw::brev()).await?;
+    let answer = both_say(&lab, "ufw", "not_reached", failed(Cause::Dropped)).await?;
+    lab.run(&answer.remedy(8080).join(" ")).await?;
+    both_say(&lab, "ufw with the remedy", "reached", (Verdict::Ok, None)).await?;
+    if let Some(gateway) = lab.gateway.take() {
+        gateway.stop().await?;
     }
-    if matches!(situation, Situation::UfwWithRemedy) {
-        let argv = check().await?.remedy(8080);
-        lab.host.command(&argv[0]).args(&argv[1..]).run().await?;
-    }
-    let answer = check().await?;
-    assert_eq!(answer.of(8080), verdict, "{}", answer.text);
-
-    let line = of_gateway(&lab).await?;
-    assert_eq!(line.experience, experience, "{line:?}\n{}", answer.text);
-    assert_eq!(line.attempts, if experience == "reached" { 1 } else { 2 }, "{line:?}");
+    both_say(&lab, "not listening", "not_reached", failed(Cause::NotListening)).await?;
     Ok(())
 }
 

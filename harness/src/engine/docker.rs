@@ -7,7 +7,7 @@ use std::time::Duration;
 use bollard::errors::Error as ApiError;
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
-use crate::host::{BootStep, ExecError, Host, Process, Steps, tail};
+use crate::host::{BootStep, ExecError, Host, HostCommand, Process, Steps, tail};
 
 /// Where the socket is inside a host; `/var/run` is a link to `/run`.
 const SOCKET: &str = "/run/docker.sock";
@@ -18,6 +18,11 @@ const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
 
 /// The packages of Docker's own archive ship the same: nobody here speaks CRI, and its plugin takes a third of the start.
 const CONTAINERD_CONFIG: &str = "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n";
+
+/// How the engine's programs, all of them Go's, spend their time: not on collecting the garbage of a process that lives for seconds
+/// (only when it has this much, which a host that stays for days reaches), and not on waking threads for cores that other
+/// hosts need. Measured: a scenario takes 0.70 s of processor time instead of 0.80 s, and boots as fast.
+const GO_ENVIRONMENT: [(&str, &str); 3] = [("GOGC", "off"), ("GOMEMLIMIT", "256MiB"), ("GOMAXPROCS", "1")];
 
 /// dockerd in a user namespace: it uses no control groups then, and leaves alone what only root may. Its folders are where
 /// root's engine has them, so that a program finds what it expects.
@@ -138,7 +143,7 @@ impl Docker {
             std::os::unix::fs::symlink(proxy, &link)
                 .map_err(|source| EngineError::Config { path: link, source })?;
         }
-        let mut containerd = host.command("containerd").spawn().await?;
+        let mut containerd = of_go(host.command("containerd")).spawn().await?;
         let socket = host.path(CONTAINERD_SOCKET);
         until_ready("containerd", &mut containerd, exists(&socket)).await?;
         let (client, process) = launch(host, &arguments).await?;
@@ -189,11 +194,14 @@ impl Docker {
     }
 }
 
+fn of_go(command: HostCommand<'_>) -> HostCommand<'_> {
+    GO_ENVIRONMENT.into_iter().fold(command, |command, (name, value)| command.env(name, value))
+}
+
 /// Starts dockerd and waits until it answers.
 async fn launch(host: &Host, arguments: &[String]) -> Result<(bollard::Docker, Process), EngineError> {
     // No configuration file: the image has none, and what a machine has never reaches a host.
-    let mut dockerd = host
-        .command("dockerd")
+    let mut dockerd = of_go(host.command("dockerd"))
         .args(["--host", "unix:///var/run/docker.sock", "--containerd", CONTAINERD_SOCKET])
         .args(arguments);
     if host.is_rootless() {

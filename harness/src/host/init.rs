@@ -46,6 +46,7 @@ fn furnish(boot: &Boot, cgroups: &HostCgroups, control: &OwnedFd, machine: &[u64
     reach(BootStep::Isolated, boot, control);
 
     umask(Mode::from_bits_truncate(0o022));
+    netns::sys::reset_signals().map_err(said("reset the signals' dispositions"))?;
     cgroups.join().map_err(|error| format!("join the control groups: {error}"))?;
     unshare(CloneFlags::CLONE_NEWCGROUP).map_err(said("make a control group namespace"))?;
     cgroups.settle().map_err(|error| format!("join the control groups: {error}"))?;

@@ -22,6 +22,9 @@ const REFUSALS: [io::ErrorKind; 4] = [
     io::ErrorKind::PermissionDenied,
 ];
 
+/// What went wrong while a posture was to be proven.
+type Trouble = Box<dyn std::error::Error + Send + Sync>;
+
 /// What a dial of the control port showed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Seen {
@@ -77,7 +80,7 @@ impl<'a> ControlPort<'a> {
             Err(error) => return Err(control(error.into())),
         };
         let address = SocketAddrV4::new(network.gateway, port);
-        if !is_listening(host, address).map_err(|error| control(error.into()))? {
+        if !is_listening(host, address).map_err(control)? {
             let message = format!("nothing listens on {address}");
             return Err(control(message.into()));
         }
@@ -105,7 +108,7 @@ impl<'a> ControlPort<'a> {
         PostureError::NotInForce { posture: self.posture.clone(), message }
     }
 
-    fn dial(&self) -> Result<Seen, Box<dyn std::error::Error + Send + Sync>> {
+    fn dial(&self) -> Result<Seen, Trouble> {
         let dial = || TcpStream::connect_timeout(&self.address.into(), PATIENCE);
         match self.vantage.namespace().run(dial)? {
             Ok(_) => Ok(Seen::Reached),
@@ -140,16 +143,9 @@ impl Host {
     }
 }
 
-/// Whether a socket of the host listens on the address, or on the wildcard of that port.
-fn is_listening(host: &Host, address: SocketAddrV4) -> io::Result<bool> {
-    // The kernel prints the four bytes of an address as one number in the machine's own order.
-    let local = |ip: Ipv4Addr| format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), address.port());
-    let (own, any) = (local(*address.ip()), local(Ipv4Addr::UNSPECIFIED));
-    const LISTEN: &str = "0A";
-    let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", host.init_pid()))?;
-    Ok(table.lines().any(|line| {
-        let mut fields = line.split_whitespace().skip(1);
-        let (local, state) = (fields.next(), fields.nth(1));
-        state == Some(LISTEN) && (local == Some(&own) || local == Some(&any))
-    }))
+/// Whether a socket of the host takes connections from the network's bridge to the address.
+fn is_listening(host: &Host, address: SocketAddrV4) -> Result<bool, Trouble> {
+    let listeners = host.network_namespace().run(probe::read_listeners)??;
+    // The control port's own socket, or a service's that stands in: none is bound to an interface.
+    Ok(listeners.iter().any(|it| it.port == address.port() && it.covers(*address.ip(), 0)))
 }

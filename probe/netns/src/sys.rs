@@ -84,6 +84,23 @@ pub fn ignore_broken_pipes() -> nix::Result<()> {
         .map(drop)
 }
 
+/// Gives every signal its default disposition. What was ignored stays ignored in the programs that a process starts: a shell
+/// without job control starts its background jobs with SIGINT ignored, and `nohup` ignores SIGHUP.
+///
+/// # Errors
+/// What `sigaction(2)` says.
+pub fn reset_signals() -> nix::Result<()> {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    for each in Signal::iterator() {
+        // SIGKILL and SIGSTOP cannot be changed, nor ignored (signal(7)).
+        if !matches!(each, Signal::SIGKILL | Signal::SIGSTOP) {
+            // SAFETY: the default disposition is no handler.
+            unsafe { signal(each, SigHandler::SigDfl) }?;
+        }
+    }
+    Ok(())
+}
+
 /// Receives one message with the descriptors that came with it, all close-on-exec. An empty message is the end.
 ///
 /// # Errors
