@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::plan::{Feed, Line, NotReplayed, Tool};
-use crate::host::{ExecError, Host, tail};
+use crate::host::{ExecError, Host};
 
 /// How long one piece may take; 250 rules take 30 ms.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -81,12 +81,10 @@ fn in_memory(text: &str) -> std::io::Result<File> {
     Ok(file)
 }
 
-/// The end of what a tool said, on one line.
+/// The beginning of what was said, on one line: an error's own words come before the logs that are added to them.
 pub(super) fn words(said: &str) -> String {
-    let lines = tail(said, 3);
-    probe::sanitize(
-        &lines.split('\n').map(str::trim).filter(|it| !it.is_empty()).collect::<Vec<_>>().join("; "),
-    )
+    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).take(2).collect();
+    probe::sanitize(&lines.join("; "))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod network;
 mod rules;
 mod services;
 mod settings;
+mod translation;
 
 use std::net::IpAddr;
 
@@ -168,12 +169,31 @@ pub(super) fn hindrance(snapshot: &Snapshot, target: &Target) -> Option<&'static
         "other_owner" | "other_certificate" => {
             "whose the right service is was declared, and is not in a snapshot"
         }
-        "redirected" => "containers are not in a snapshot",
+        "redirected" => CONTAINERS,
         "invalid_gateway" => "what an engine answers besides addresses is not in a snapshot",
         "not_a_bridge" => "networks of other drivers are not replayed",
         "wsl" => "what the host was taken for is not in a snapshot",
+        "no_ipv4_gateway" if lacks_v4(snapshot) => "an engine of its own gives every bridge network IPv4",
+        "reverse_path" if is_left_out(snapshot, &[What::PolicyRules, What::Routes]) => {
+            "a route, or a rule of policy routing, is of a kind that is not in a snapshot"
+        }
+        _ if translation::to_a_container(snapshot, target.port) => CONTAINERS,
         _ => return None,
     })
+}
+
+const CONTAINERS: &str = "containers are not in a snapshot";
+
+/// Whether the sandboxes' network has pools, and none of IPv4.
+fn lacks_v4(snapshot: &Snapshot) -> bool {
+    let sandboxes = snapshot.networks.iter().find(|it| it.role == Role::Sandboxes);
+    let subnets: Vec<_> =
+        sandboxes.into_iter().flat_map(|it| &it.pools).filter_map(|pool| pool.subnet).collect();
+    !subnets.is_empty() && subnets.iter().all(|net| net.address().is_ipv6())
+}
+
+fn is_left_out(snapshot: &Snapshot, what: &[What]) -> bool {
+    snapshot.left_out.iter().any(|it| what.contains(&it.what))
 }
 
 /// What the snapshot itself has not.

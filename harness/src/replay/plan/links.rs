@@ -109,13 +109,16 @@ fn as_captured(snapshot: &Snapshot, networks: &[NetworkPlan], bridge: &str, line
     let Some(link) = snapshot.links.iter().find(|it| it.name.as_str() == bridge) else { return };
     let what = format!("the state of bridge {bridge}");
     let network = networks.iter().find(|it| it.bridge.as_deref() == Some(bridge));
-    let gateway =
-        network.and_then(|it| it.pools.iter().find_map(|(_, gateway)| gateway.filter(IpAddr::is_ipv4)));
-    let has = |gateway| {
-        snapshot.addresses.iter().any(|it| it.interface == link.name && it.address.address() == gateway)
+    let given = |(subnet, gateway): &(Net, Option<IpAddr>)| {
+        Net::new(gateway.filter(|gateway| gateway.is_ipv4())?, subnet.length())
     };
-    if gateway.is_some_and(|gateway| !has(gateway)) {
-        lines.push(Line { text: format!("-4 address flush dev {bridge}"), what: what.clone() });
+    let given = network.and_then(|it| it.pools.iter().find_map(given));
+    let has = |net: Net| {
+        let same = |it: &&Address| it.interface == link.name && it.address.address() == net.address();
+        snapshot.addresses.iter().any(|it| same(&it))
+    };
+    if let Some(lost) = given.filter(|net| !has(*net)) {
+        lines.push(Line { text: format!("address del {lost} dev {bridge}"), what: what.clone() });
     }
     if !link.up {
         lines.push(Line { text: format!("link set dev {bridge} down"), what });

@@ -53,20 +53,37 @@ pub(super) fn networks(snapshot: &Snapshot, left: &mut Left) -> Vec<NetworkPlan>
         } else if plans.len() == MOST {
             left.push(what, format!("{MOST} networks are made at most"));
         } else {
-            plans.push(plan(network));
+            plans.push(plan(network, left));
         }
     }
     plans
 }
 
-fn plan(network: &Network) -> NetworkPlan {
+fn plan(network: &Network, left: &mut Left) -> NetworkPlan {
     let pool = |pool: &Pool| Some((pool.subnet?, pool.gateway));
+    let mut pools: Vec<(Net, Option<IpAddr>)> = network.pools.iter().filter_map(pool).collect();
+    // An engine takes one of each family.
+    for v6 in [false, true] {
+        let mut seen = false;
+        pools.retain(|(subnet, _)| {
+            let own = subnet.address().is_ipv6() == v6;
+            let again = own && seen;
+            seen |= own;
+            if again {
+                left.push(
+                    format!("subnet {subnet} of network {}", network.name),
+                    "it has another one before it",
+                );
+            }
+            !again
+        });
+    }
     let bridge = network.bridge.as_ref().map(ToString::to_string);
     let named = bridge.iter().map(|name| ("com.docker.network.bridge.name", name.clone()));
     NetworkPlan {
         name: network.name.to_string(),
         sandboxes: network.role == Role::Sandboxes,
-        pools: network.pools.iter().filter_map(pool).collect(),
+        pools,
         options: named.clone().chain(network.options.iter().filter_map(option)).collect(),
         internal: network.internal,
         bridge,

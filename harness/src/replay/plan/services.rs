@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use snapshot::{Listener, Owner, Snapshot, Target};
 
+use super::translation::translations;
 use super::{Left, protocol};
 use crate::service::Behaviour;
 
@@ -73,7 +74,7 @@ pub(super) fn services(snapshot: &Snapshot, left: &mut Left) -> Vec<ServicePlan>
     }
     let mut services = Vec::new();
     for ((port, owner, v6_only, stale), addresses) in groups {
-        let target = snapshot.check.targets.iter().find(|target| target.port == port);
+        let target = target_of(snapshot, port);
         let kind = target.map_or(Kind::Other(Behaviour::Silent), |target| kind(target, v6_only || stale));
         let size = if kind == Kind::Gateway { 2 } else { addresses.len().max(1) };
         let user = [None, Some(SYSTEM_USER), Some(ORDINARY_USER)][usize::from(owner)];
@@ -82,6 +83,15 @@ pub(super) fn services(snapshot: &Snapshot, left: &mut Left) -> Vec<ServicePlan>
         }
     }
     services
+}
+
+/// What the check asked about on that port, or on one whose packets are taken there.
+fn target_of(snapshot: &Snapshot, port: u16) -> Option<&Target> {
+    let asked = |port: u16| snapshot.check.targets.iter().find(|target| target.port == port);
+    asked(port).or_else(|| {
+        let taken = translations(snapshot).into_iter().find(|it| it.port == Some(port))?;
+        asked(taken.from)
+    })
 }
 
 /// Whether it is bound to an address that its host has lost, such as that of a network which was made anew.
