@@ -177,6 +177,9 @@ pub(super) fn hindrance(snapshot: &Snapshot, target: &Target) -> Option<&'static
         "reverse_path" if is_left_out(snapshot, &[What::PolicyRules, What::Routes]) => {
             "a route, or a rule of policy routing, is of a kind that is not in a snapshot"
         }
+        "link_down" if has_no_address(snapshot) => {
+            "a bridge without an address is known by its network's id, which every engine chooses anew"
+        }
         _ if translation::to_a_container(snapshot, target.port) => CONTAINERS,
         _ => return None,
     })
@@ -190,6 +193,14 @@ fn lacks_v4(snapshot: &Snapshot) -> bool {
     let subnets: Vec<_> =
         sandboxes.into_iter().flat_map(|it| &it.pools).filter_map(|pool| pool.subnet).collect();
     !subnets.is_empty() && subnets.iter().all(|net| net.address().is_ipv6())
+}
+
+/// Whether the sandboxes' bridge has no IPv4 address.
+fn has_no_address(snapshot: &Snapshot) -> bool {
+    let bridge =
+        snapshot.networks.iter().find(|it| it.role == Role::Sandboxes).and_then(|it| it.bridge.as_ref());
+    let own = |it: &snapshot::Address| Some(&it.interface) == bridge && it.address.address().is_ipv4();
+    bridge.is_some() && !snapshot.addresses.iter().any(own)
 }
 
 fn is_left_out(snapshot: &Snapshot, what: &[What]) -> bool {
