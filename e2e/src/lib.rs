@@ -3,7 +3,8 @@
 //! The suite runs the programs as a user would, inside hosts. [`programs`] finds them and refuses stale ones, [`lab`] has
 //! a host with all parts, [`firewall`] has those of the matrices and [`matrix`] their rows, [`desk`] has a place for standing hosts, [`ordinary`] is a user who is not
 //! root, [`fuzz`] compares predictions about random rules with the kernel, [`given`] is what a release validation puts in the
-//! place of our own, [`remains`] sees what hosts leave behind.
+//! place of our own, [`remains`] sees what hosts leave behind, [`roundtrip`] takes
+//! scenarios into snapshots and back.
 
 pub mod agreement;
 pub mod browser;
@@ -17,5 +18,6 @@ pub mod matrix;
 pub mod ordinary;
 pub mod programs;
 pub mod remains;
+pub mod roundtrip;
 pub mod upstream;
 pub mod watch;

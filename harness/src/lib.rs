@@ -46,6 +46,7 @@ mod packets;
 pub mod posture;
 pub mod preset;
 pub mod privilege;
+pub mod replay;
 pub mod results;
 pub mod scenario;
 pub mod service;

@@ -2,12 +2,14 @@
 
 mod conform;
 mod doctor;
+mod enclose;
 mod exec;
 mod fingerprint;
 mod hosts;
 mod image;
 mod output;
 mod presets;
+mod replay;
 mod reproduce;
 mod scenario;
 mod source;
@@ -55,6 +57,10 @@ enum Command {
     },
     /// Run scenarios: build their hosts, probe them, ask what a real sandbox experiences, compare.
     Run(scenario::RunArguments),
+    /// Make a host of a snapshot, and say whether the probe finds there what it found on the captured one.
+    ///
+    /// Exit codes: 0 all is the same, 1 something differs, 2 the command line is wrong or the file is refused.
+    Replay(replay::Arguments),
     /// Run any command as the probe over scenarios, and say which of its answers are right.
     ///
     /// Exit codes: 0 nothing false, 1 an answer is false or nothing came of a scenario, 2 the command line or the map is wrong.
@@ -112,7 +118,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Doctor { json } => doctor::run(json, privilege),
         Command::Image(command) => image::run(command, privilege),
         Command::Reproduce { probe } => entered().and_then(|()| reproduce::run(probe)),
-        Command::Run(arguments) => entered().and_then(|()| scenario::run(arguments)),
+        Command::Run(arguments) => scenario::run(arguments, privilege),
+        Command::Replay(arguments) => replay::run(&arguments, privilege),
         Command::Conform(arguments) => entered().and_then(|()| conform::run(arguments)),
         Command::Scenarios(arguments) => scenario::list(arguments),
         Command::Up(arguments) => entered().and_then(|()| hosts::up(&arguments)),

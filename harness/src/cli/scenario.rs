@@ -7,10 +7,11 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use futures_util::StreamExt as _;
-use harness::Noise;
 use harness::results::{Results, ScenarioResult, annotations, keep};
 use harness::scenario::{Corpus, CorpusError, Keep, Runner, SCHEMA, ScenarioFile, Tally, User, Widths};
+use harness::{Noise, Privilege};
 
+use super::enclose::{self, Barred};
 use super::output;
 use super::reproduce::find_probe;
 
@@ -49,6 +50,9 @@ pub(super) struct RunArguments {
     /// Write all of it as one HTML page that needs nothing else
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
+    /// Make hosts of snapshots with root's rights too, for snapshots that you trust
+    #[arg(long)]
+    trust: bool,
     /// How to say what came out
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -78,7 +82,7 @@ pub(super) struct ListArguments {
     json: bool,
 }
 
-pub(super) fn run(arguments: RunArguments) -> Result<ExitCode> {
+pub(super) fn run(arguments: RunArguments, privilege: Privilege) -> Result<ExitCode> {
     let corpus = match read(&arguments.paths) {
         Ok(corpus) => corpus,
         Err(error) => return Ok(refuse(&error)),
@@ -87,8 +91,17 @@ pub(super) fn run(arguments: RunArguments) -> Result<ExitCode> {
         output::error(&anyhow::anyhow!("{message}"));
         return Ok(ExitCode::from(2));
     }
-    let probe = find_probe(arguments.probe)?;
-    let mut runner = Runner::new(probe).checks_at_once(arguments.checks_at_once.into());
+    let mut programs = vec![find_probe(arguments.probe)?];
+    programs.extend(find_oracle(arguments.oracle)?);
+    let foreign = corpus.files.iter().any(|file| file.snapshot.is_some());
+    match enclose::enter(privilege, !foreign || arguments.trust, &mut programs) {
+        Ok(()) => {}
+        Err(Barred::Refused(message)) => return Ok(output::refuse(message)),
+        Err(Barred::Failed(error)) => return Err(error),
+    }
+    let mut programs = programs.into_iter();
+    let mut runner =
+        Runner::new(programs.next().unwrap_or_default()).checks_at_once(arguments.checks_at_once.into());
     let mut conditions = Vec::new();
     if arguments.as_group_member {
         runner = runner.user(User::GroupMember);
@@ -101,7 +114,10 @@ pub(super) fn run(arguments: RunArguments) -> Result<ExitCode> {
     if arguments.checks_at_once > 1 {
         conditions.push(format!("{} checks at once", arguments.checks_at_once));
     }
-    if let Some(oracle) = find_oracle(arguments.oracle)? {
+    if arguments.trust {
+        runner = runner.trust_snapshots();
+    }
+    if let Some(oracle) = programs.next() {
         runner = runner.oracle(oracle);
     } else {
         output::talk("no oracle beside this program: what a real sandbox experiences is not compared");

@@ -61,6 +61,11 @@ impl Source {
         let path = PathBuf::from(word);
         let text = std::fs::read_to_string(&path).map_err(|error| Usage(format!("{word}: {error}")))?;
         let file = ScenarioFile::parse(&path, &text).map_err(Usage::of)?;
+        if let Some(replay) = &file.scenario.replay {
+            let snapshot = path.with_file_name(&replay.snapshot);
+            let hint = format!("openshell-harness replay {} --shell", snapshot.display());
+            return Err(Usage(format!("{word}: its host is that of a snapshot\nhint: {hint}")));
+        }
         Ok(Self { word: word.to_owned(), path, text, file })
     }
 

@@ -16,9 +16,7 @@ impl Cache {
     /// When it has not been built, cannot be read by the caller, or `tar` is missing or fails.
     pub fn export(&self, definition: &Definition, archive: impl Into<Stdio>) -> Result<(), ImageError> {
         let rootfs = self.find(definition)?.rootfs();
-        let mut command = tar(&rootfs);
-        command.arg(format!("--exclude={DEVICES}")).args(["--create", "."]);
-        run(command.stdin(Stdio::null()).stdout(archive), definition)
+        run(writing(&rootfs).stdout(archive), definition)
     }
 }
 
@@ -33,6 +31,13 @@ pub(super) fn unpack(rootfs: &Path, definition: &Definition, archive: Stdio) -> 
         return Ok(());
     }
     Err(ImageError::NoUserland { name: definition.name().to_owned() })
+}
+
+/// Writes the tree to its standard output.
+pub(super) fn writing(rootfs: &Path) -> Command {
+    let mut command = tar(rootfs);
+    command.arg(format!("--exclude={DEVICES}")).args(["--create", "."]).stdin(Stdio::null());
+    command
 }
 
 fn tar(folder: &Path) -> Command {

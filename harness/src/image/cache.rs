@@ -5,10 +5,14 @@ use std::path::{Path, PathBuf};
 
 use super::{Definition, Image, ImageError, Manifest};
 
+/// The cache of hosts that root makes as an ordinary user, unless a variable says another: root's home is closed to them.
+const SHARED: &str = "/var/cache/openshell-harness";
+
 /// The folder that holds what was built once.
 ///
 /// It is `OPENSHELL_HARNESS_CACHE`, else `openshell-harness` in `XDG_CACHE_HOME` or `~/.cache`; for hosts that are not root's,
-/// the folder `user-UID` in it: the files of an image belong to the ids of who unpacked it.
+/// the folder `user-UID` in it: the files of an image belong to the ids of who unpacked it. Those that root makes without its
+/// rights are in `/var/cache/openshell-harness` instead of `~/.cache`.
 #[derive(Clone, Debug)]
 pub struct Cache {
     folder: PathBuf,
@@ -28,6 +32,7 @@ impl Cache {
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let folder = set("OPENSHELL_HARNESS_CACHE")
             .or_else(|| Some(set("XDG_CACHE_HOME")?.join("openshell-harness")))
+            .or_else(|| owner.filter(|owner| crate::privilege::is_roots(*owner)).map(|_| SHARED.into()))
             .or_else(|| Some(set("HOME")?.join(".cache/openshell-harness")))
             .ok_or(ImageError::NoCache)?;
         let mut folder = std::path::absolute(&folder).map_err(ImageError::io(&folder))?;

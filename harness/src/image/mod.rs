@@ -14,6 +14,7 @@ mod archive;
 mod build;
 mod cache;
 mod definition;
+mod handover;
 mod tree;
 
 use std::os::unix::fs::MetadataExt;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cache::Cache;
 pub use definition::Definition;
+pub use handover::Handover;
 
 use crate::privilege::PrivilegeError;
 

@@ -76,6 +76,12 @@ impl Privilege {
         Standing::now() == Standing::Enclosed
     }
 
+    /// Whether this process is the machine's root.
+    #[must_use]
+    pub fn is_machines_root() -> bool {
+        Standing::now() == Standing::MachinesRoot
+    }
+
     /// The rights that a host gets which this process makes now.
     pub(crate) fn rights(self) -> Result<Rights, PrivilegeError> {
         match (self, Standing::now()) {
@@ -142,6 +148,16 @@ pub(crate) fn owner() -> Option<u32> {
         Standing::Enclosed => ids::mapped(),
         Standing::Ordinary => Some(geteuid().as_raw()),
     }
+}
+
+/// Whether the id is the one that root's hosts without root's rights have outside.
+pub(crate) fn is_roots(owner: u32) -> bool {
+    owner == roots()
+}
+
+/// The id outside of hosts that root makes without its rights.
+pub(crate) fn roots() -> u32 {
+    ids::of_root(ids::Kind::User)[0][1]
 }
 
 /// The constructor. What goes wrong is said when a host is to be made: a program may have another use of its own.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bollard::query_parameters::ListContainersOptionsBuilder;
+use snapshot::Snapshot;
 use tokio::time::{interval, timeout};
 
 use super::format::{Address, Control, During, Event, PostureEvent};
@@ -13,6 +14,7 @@ use super::services::Running;
 use crate::engine::{EngineError, Intercept, InterceptBuilder, NetworkInfo};
 use crate::host::{ExecError, Host, HostCommand};
 use crate::posture::{Passage, Posture, PostureError, Ufw};
+use crate::replay::{Furnished, Plan, ReplayError};
 use crate::service::ServiceError;
 use crate::service::gateway::GatewayError;
 use crate::vm::{Forwarder, VirtualMachine};
@@ -72,6 +74,8 @@ pub(super) struct Stage<'host> {
     /// What the relay before the engine does, and the relay when there is one.
     pub(super) disturbances: InterceptBuilder,
     pub(super) relay: Option<Intercept>,
+    /// What a snapshot has been made into.
+    pub(super) replayed: Option<Furnished>,
 }
 
 impl<'host> Stage<'host> {
@@ -88,7 +92,16 @@ impl<'host> Stage<'host> {
             manager: None,
             disturbances: Intercept::builder(),
             relay: None,
+            replayed: None,
         }
+    }
+
+    /// Makes the host of a snapshot.
+    pub(super) async fn replay(&mut self, snapshot: &Snapshot) -> Result<(), Box<ReplayError>> {
+        let furnished = Furnished::make(self.host, &Plan::of(snapshot)).await?;
+        self.network.clone_from(&furnished.network);
+        self.replayed = Some(furnished);
+        Ok(())
     }
 
     /// Makes one event happen. A `check` is none of these: who runs the scenario does that.

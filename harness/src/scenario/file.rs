@@ -2,9 +2,11 @@
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use probe::Verdict;
 use serde::Deserialize;
+use snapshot::Snapshot;
 
 use super::format::{Address, Event, Expect, Experience, Lifecycle, Mode, Scenario, VERSION};
 use crate::form::{Fault, line_at};
@@ -60,8 +62,10 @@ impl std::fmt::Debug for FileError {
 pub struct ScenarioFile {
     /// The file, as it was named.
     pub path: PathBuf,
-    /// What it says.
+    /// What it says. With a snapshot, the arguments of its check are those of the snapshot's.
     pub scenario: Scenario,
+    /// The host, where the file names a snapshot.
+    pub snapshot: Option<Arc<Snapshot>>,
     /// The line of each event, from 1.
     pub event_lines: Vec<usize>,
     /// The line of each expectation, from 1.
@@ -103,8 +107,11 @@ impl ScenarioFile {
             parts.iter().map(|part| line_at(text, part.span().start)).collect::<Vec<_>>()
         };
         let (event_lines, expect_lines) = (lines(&places.events), lines(&places.expect));
-        let file = Self { path: path.to_owned(), scenario, event_lines, expect_lines };
+        let mut file = Self { path: path.to_owned(), scenario, snapshot: None, event_lines, expect_lines };
         file.check()?;
+        if let Some(replay) = file.scenario.replay.clone() {
+            file.read_snapshot(&replay.snapshot)?;
+        }
         Ok(file)
     }
 
@@ -295,5 +302,6 @@ fn contradiction(expect: &Expect) -> Option<String> {
     both.then(|| "remedy: with none = true there is nothing to contain or lack".to_owned())
 }
 
+mod replayed;
 #[cfg(test)]
 mod tests;

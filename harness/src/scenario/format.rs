@@ -47,6 +47,8 @@ pub struct Scenario {
     pub skip_unless: Vec<Capability>,
     /// What happens, in this order.
     pub events: Vec<Event>,
+    /// The host is that of a snapshot, and nothing happens to it.
+    pub replay: Option<SnapshotSource>,
     /// How the oracle is run.
     #[serde(default)]
     pub oracle: OracleSettings,
@@ -137,6 +139,15 @@ impl Default for OracleSettings {
     fn default() -> Self {
         Self { scale: 0.02, alias: None }
     }
+}
+
+/// A snapshot that is the scenario's host.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotSource {
+    /// The file, by its path from this file's folder: below it, and no link.
+    pub snapshot: String,
 }
 
 /// What must come out of it for one target.

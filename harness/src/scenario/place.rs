@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
-use super::format::{Event, Lifecycle, Scenario};
+use super::file::ScenarioFile;
+use super::format::{Event, Lifecycle};
 use super::oracle::ORACLE;
 use super::run::{PROBE, RunError};
 use crate::engine::Engine;
 use crate::host::{Host, HostBuilder};
+use crate::privilege::Privilege;
+use crate::replay::{Plan, dress};
 use crate::service::gateway::GatewayProgram;
 use crate::vm::VirtualMachine;
 
@@ -17,9 +20,10 @@ pub(super) enum Place {
 
 impl Place {
     /// Boots what the scenario's persona has. The probe is on the user's machine, and the oracle where the engine is.
-    /// `more` is what all hosts have besides.
+    /// `more` is what all hosts have besides. A host of a snapshot is root's only where that is `trusted`.
     pub(super) async fn boot(
-        scenario: &Scenario,
+        file: &ScenarioFile,
+        trusted: bool,
         probe: &Path,
         oracle: Option<&Path>,
         more: impl Fn(HostBuilder) -> HostBuilder,
@@ -30,28 +34,34 @@ impl Place {
         };
         let with_probe = |host: HostBuilder| {
             // One host is dressed by both.
-            if scenario.persona.machine().is_some() {
+            if file.scenario.persona.machine().is_some() {
                 more(host.bind(probe, PROBE))
             } else {
                 host.bind(probe, PROBE)
             }
         };
-        Self::dressed(scenario, with_oracle, with_probe).await
+        Self::dressed(file, trusted, with_oracle, with_probe).await
     }
 
     /// The same, where the caller says what the hosts have besides: `machine` the one with the engine, `user` the user's.
     /// Without a virtual machine both are about the one host.
     pub(super) async fn dressed(
-        scenario: &Scenario,
+        file: &ScenarioFile,
+        trusted: bool,
         machine: impl FnOnce(HostBuilder) -> HostBuilder,
         user: impl FnOnce(HostBuilder) -> HostBuilder,
     ) -> Result<Self, RunError> {
+        let scenario = &file.scenario;
         let persona = scenario.persona;
         if persona.machine().is_some() {
             let vm = VirtualMachine::builder(persona).machine(machine).user(user).start().await?;
             return Ok(Self::Vm(Box::new(vm)));
         }
         let mut host = persona.dress(user(machine(Host::builder().engine(Engine::Docker))));
+        if let Some(snapshot) = &file.snapshot {
+            let privilege = if trusted { Privilege::Auto } else { Privilege::User };
+            host = dress(host.privilege(privilege), &Plan::of(snapshot));
+        }
         let onboards = |event: &Event| matches!(event, Event::Gateway(gateway) if gateway.lifecycle != Lifecycle::StandIn);
         if scenario.events.iter().any(onboards) {
             let gateway = host.gateway_program(&GatewayProgram::stand_in());

@@ -18,6 +18,7 @@ use super::record::{Keep, Recorded, Recorder};
 use crate::host::{BootError, ExecError, Host, HostBuilder};
 use crate::image::Image;
 use crate::noise::{self, Noise, NoiseError};
+use crate::replay::ReplayError;
 use crate::vm::VmError;
 
 /// Where the probe is in a host.
@@ -35,6 +36,7 @@ pub struct Runner {
     pub(super) asks_probe: bool,
     image: Option<Image>,
     binds: Vec<(PathBuf, PathBuf)>,
+    trusted: bool,
 }
 
 /// Who runs the probe.
@@ -128,6 +130,9 @@ pub enum RunError {
         /// Why.
         source: Box<EventError>,
     },
+    /// The host could not be made of its snapshot.
+    #[error("replay: {0}")]
+    Replay(#[from] Box<ReplayError>),
     /// What should happen during a check did not.
     #[error("during_check: {source}")]
     During {
@@ -175,6 +180,7 @@ impl Runner {
             asks_probe: true,
             image: None,
             binds: Vec::new(),
+            trusted: false,
         }
     }
 
@@ -210,6 +216,13 @@ impl Runner {
     #[must_use]
     pub fn observer_only(mut self) -> Self {
         self.asks_probe = false;
+        self
+    }
+
+    /// Builds hosts of snapshots with the same rights as others; without it they are an ordinary user's.
+    #[must_use]
+    pub fn trust_snapshots(mut self) -> Self {
+        self.trusted = true;
         self
     }
 
@@ -270,7 +283,7 @@ impl Runner {
             let host = self.image.iter().fold(host, |host, image| host.image(image.clone()));
             self.binds.iter().fold(host, |host, (source, target)| host.bind(source, target))
         };
-        let booted = Place::boot(&file.scenario, &self.probe, self.oracle.as_deref(), more).await;
+        let booted = Place::boot(file, self.trusted, &self.probe, self.oracle.as_deref(), more).await;
         let place = booted.inspect_err(|_| recorder.step("boot", begun, false))?;
         recorder.booted(&place);
         let outcome = self.play(file, &place, observer, recorder).await;
@@ -303,6 +316,12 @@ impl Runner {
             looked.map_err(RunError::Observer)?;
         }
         let mut stage = Stage::new(place, self.user_in(place.user()).await?);
+        if let Some(snapshot) = &file.snapshot {
+            let begun = Instant::now();
+            let made = stage.replay(snapshot).await;
+            recorder.step("a host of the snapshot", begun, made.is_ok());
+            made?;
+        }
         let outcome = self.perform(file, &mut stage, observer, recorder).await;
         // While the services still run.
         let wrong = match &outcome {

@@ -22,6 +22,7 @@ pub struct StandOptions {
     binds: Vec<(PathBuf, bool)>,
     probe: Option<PathBuf>,
     progress: Option<Progress>,
+    trusted: bool,
 }
 
 impl StandOptions {
@@ -43,6 +44,13 @@ impl StandOptions {
     #[must_use]
     pub fn probe(mut self, probe: impl Into<PathBuf>) -> Self {
         self.probe = Some(probe.into());
+        self
+    }
+
+    /// Gives a host of a snapshot the same rights as others; without it, it is an ordinary user's.
+    #[must_use]
+    pub fn trust_snapshots(mut self) -> Self {
+        self.trusted = true;
         self
     }
 
@@ -128,7 +136,8 @@ pub async fn on_stand<T>(
     task: impl AsyncFnOnce(&Stand<'_>) -> T,
 ) -> Result<T, RunError> {
     let place =
-        Place::dressed(&file.scenario, |host| options.machine(host), |host| options.user(host)).await?;
+        Place::dressed(file, options.trusted, |host| options.machine(host), |host| options.user(host))
+            .await?;
     let done = perform(file, options, &place, task).await;
     place.shutdown().await.map_err(RunError::Shutdown)?;
     done
@@ -146,6 +155,10 @@ async fn perform<T>(
         }
     }
     let mut stage = Stage::new(place, None);
+    if let Some(snapshot) = &file.snapshot {
+        options.tell("make what the snapshot has");
+        stage.replay(snapshot).await?;
+    }
     for (index, event) in file.scenario.events.iter().enumerate() {
         if matches!(event, Event::Check(_) | Event::DuringCheck(_)) {
             continue;

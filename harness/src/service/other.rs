@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fs::File;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,9 +15,10 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{setsockopt, sockopt};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::stand_in::{accept, announce, say};
 use super::{Service, ServiceError, grpc, proxy};
@@ -24,6 +26,9 @@ use crate::host::Host;
 
 /// Its process.
 pub(super) const NAME: &str = "other-service";
+
+/// How many connections may wait to be accepted, as tokio's own listeners have it.
+const BACKLOG: u32 = 1024;
 
 /// How long a slow service takes.
 const DELAY: Duration = Duration::from_secs(1);
@@ -62,6 +67,10 @@ pub(super) struct Config {
     behaviour: Behaviour,
     addresses: Vec<IpAddr>,
     port: u16,
+    /// Whether the wildcard of IPv6 takes no IPv4 connections.
+    v6_only: bool,
+    /// Whether the host need not have the addresses.
+    lost: bool,
     /// A file for the network namespace that it listens in, instead of the host's.
     namespace: Option<PathBuf>,
 }
@@ -71,13 +80,30 @@ impl OtherService {
     #[must_use]
     pub fn new(behaviour: Behaviour, port: u16) -> Self {
         let addresses = vec![Ipv4Addr::UNSPECIFIED.into()];
-        Self { config: Config { behaviour, addresses, port, namespace: None }, user: None }
+        Self {
+            config: Config { behaviour, addresses, port, v6_only: false, lost: false, namespace: None },
+            user: None,
+        }
     }
 
     /// Listens on these addresses instead.
     #[must_use]
     pub fn bind_addresses(mut self, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
         self.config.addresses = addresses.into_iter().collect();
+        self
+    }
+
+    /// Takes no IPv4 connections on addresses of IPv6.
+    #[must_use]
+    pub fn v6_only(mut self) -> Self {
+        self.config.v6_only = true;
+        self
+    }
+
+    /// Binds its addresses also where the host has them no more, as a service does that was there before they went.
+    #[must_use]
+    pub fn on_lost_addresses(mut self) -> Self {
+        self.config.lost = true;
         self
     }
 
@@ -106,7 +132,7 @@ impl OtherService {
 
 /// The process of a stand-in.
 pub(super) async fn run(config: Config) -> Result<Infallible, String> {
-    let Config { behaviour, addresses, port, namespace } = config;
+    let Config { behaviour, addresses, port, v6_only, lost, namespace } = config;
     if let Some(path) = namespace {
         // On the only thread of this process; its sockets are made after that.
         let entered = File::open(&path).map(|file| setns(file, CloneFlags::CLONE_NEWNET));
@@ -119,8 +145,9 @@ pub(super) async fn run(config: Config) -> Result<Infallible, String> {
     let mut listeners = Vec::new();
     for ip in addresses {
         let address = SocketAddr::new(ip, port);
-        let listener = TcpListener::bind(address).await;
-        listeners.push(listener.map_err(|error| format!("failed to bind to {address}: {error}"))?);
+        listeners.push(
+            bind(address, v6_only, lost).map_err(|error| format!("failed to bind to {address}: {error}"))?,
+        );
     }
     let bound: Result<Vec<SocketAddr>, _> = listeners.iter().map(TcpListener::local_addr).collect();
     announce(&bound.map_err(|error| error.to_string())?)?;
@@ -128,6 +155,19 @@ pub(super) async fn run(config: Config) -> Result<Infallible, String> {
         listeners.into_iter().map(|listener| accept(listener, move |stream, _| serve(stream, behaviour)));
     let (error, ..) = futures_util::future::select_all(serving.map(Box::pin)).await;
     Err(format!("accept: {error}"))
+}
+
+fn bind(address: SocketAddr, v6_only: bool, lost: bool) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    if address.is_ipv6() && v6_only {
+        setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
+    }
+    if lost && address.is_ipv4() {
+        setsockopt(&socket, sockopt::IpFreebind, &true)?;
+    }
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 async fn serve(mut stream: TcpStream, behaviour: Behaviour) {

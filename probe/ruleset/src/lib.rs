@@ -54,7 +54,7 @@ pub use model::{Base, Chain, Counters, Hook, Kind, NamedMap, NamedSet, Part, Pol
 pub use place::{Backend, Family, Place, TableFamily};
 pub use walk::{Assumption, Effect, Outcome, Packet, PacketWalk, Step, Walk};
 pub use world::{Flow, LocalAddress, World};
-pub use write::{ChainPlaces, WrittenJson, WrittenText};
+pub use write::{ChainPlaces, WrittenJson, WrittenText, pieces};
 
 use print::printable;
 

@@ -6,6 +6,7 @@
 mod json;
 mod json_value;
 mod name;
+pub mod pieces;
 mod save;
 mod save_match;
 mod save_target;

@@ -3,7 +3,6 @@
 mod dial;
 mod errqueue;
 mod listen;
-mod pieces;
 mod restore;
 mod stage;
 mod sysctl;

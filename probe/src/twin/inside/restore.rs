@@ -5,8 +5,9 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 
+use ruleset::pieces;
+
 use super::super::{Programs, RestoreError, Rules};
-use super::pieces;
 use crate::sanitize;
 
 /// As much of a tool's talk as is kept.

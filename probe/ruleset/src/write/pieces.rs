@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 
 /// As many bytes of netlink as a piece may have, by [`weight`]: the send buffer is `net.core.wmem_default`, 212992 unless the machine
 /// says otherwise.
-pub(super) const MOST: usize = 208_000;
+pub const MOST: usize = 208_000;
 /// And where that was too much: for a smaller buffer, or rules that have more to say than all that were measured.
-pub(super) const LITTLE: usize = MOST / 8;
+pub const LITTLE: usize = MOST / 8;
 /// Commands of nft in one piece.
 const MOST_COMMANDS: usize = 250;
 
@@ -20,7 +20,8 @@ fn weight(rule: &str) -> usize {
 }
 
 /// The text of a restore as several, to be fed one after the other, those after the first without a flush.
-pub(super) fn of_restore(text: &str, most: usize) -> Vec<String> {
+#[must_use]
+pub fn of_restore(text: &str, most: usize) -> Vec<String> {
     let (mut pieces, mut piece, mut bytes) = (Vec::new(), String::new(), 0);
     let mut table = "";
     for line in text.lines() {
@@ -47,13 +48,15 @@ pub(super) fn of_restore(text: &str, most: usize) -> Vec<String> {
 }
 
 /// What empties the tables of a restore, without `--noflush`.
-pub(super) fn flush_of(text: &str) -> String {
+#[must_use]
+pub fn flush_of(text: &str) -> String {
     let tables = text.lines().filter(|line| line.starts_with('*'));
     tables.flat_map(|table| [table, "\nCOMMIT\n"]).collect()
 }
 
 /// The commands of a document of nft as several documents.
-pub(super) fn of_document(document: &Value) -> Vec<Value> {
+#[must_use]
+pub fn of_document(document: &Value) -> Vec<Value> {
     match document["nftables"].as_array() {
         Some(commands) if commands.len() > MOST_COMMANDS => {
             commands.chunks(MOST_COMMANDS).map(|piece| json!({ "nftables": piece })).collect()
