@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixListener;
 use tokio::net::unix::pipe;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use super::claim::Claim;
@@ -178,14 +178,18 @@ fn take_care() -> Result<(), String> {
         hosts: Vec::new(),
         network: None,
     };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("start a runtime: {error}"))?;
+    // Before the record is there, by which others know where to send them.
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::listen()?
+    };
     let folder = Folder::open().map_err(|error| error.to_string())?;
     let entry = folder.claim(&record).map_err(|error| error.to_string())?;
     let caretaker = record.caretaker.clone();
-    let result = log_to(&entry.log()).and_then(|()| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| format!("start a runtime: {error}"))?;
-        runtime.block_on(keep(&file, options, &entry, record))
-    });
+    let result =
+        log_to(&entry.log()).and_then(|()| runtime.block_on(keep(&file, options, &entry, record, signals)));
     // Somebody may have removed the folder, and another host may have one in its place.
     let remove = || if entry.is_of(&caretaker) { remove(&entry.path) } else { Ok(()) };
     match result {
@@ -219,6 +223,7 @@ async fn keep(
     options: StandOptions,
     entry: &Entry,
     record: Record,
+    signals: Signals,
 ) -> Result<Ended, String> {
     let begun = Instant::now();
     let options = options.on_progress(move |what| {
@@ -234,11 +239,13 @@ async fn keep(
         let listener = listen(entry)?;
         entry.write(&now).map_err(|error| error.to_string())?;
         let hosts = now.hosts.clone();
+        // From before the moment on in which the boot cannot be given up any more.
+        let signals = Signals::listen()?;
         record.replace(now);
         crate::service::say(format_args!("{:6.2} s  ready", begun.elapsed().as_secs_f64()));
         is_ready.notify_one();
         tell(&Event::Ready);
-        let ended = serve(stand, listener, &hosts, &claim).await;
+        let ended = serve(stand, listener, &hosts, &claim, signals).await;
         if let Ok(Some(why)) = &ended {
             crate::service::say(format_args!("{:6.2} s  {why}", begun.elapsed().as_secs_f64()));
             crate::service::say(tail(&server::log(stand), 30));
@@ -247,7 +254,7 @@ async fn keep(
     });
     let ended = tokio::select! {
         ended = life => ended,
-        why = abandoned(&is_ready, &claim) => return Err(why?),
+        why = abandoned(&is_ready, &claim, signals) => return Err(why?),
     };
     let why = match ended {
         Ok(Ok(None)) => return Ok(Ended::OnRequest),
@@ -263,11 +270,29 @@ async fn keep(
     Ok(Ended::ByItself)
 }
 
+/// The signals by which somebody ends a host. This process does not die of them from then on.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, String> {
+        let listen = |kind| signal(kind).map_err(|error| format!("listen for signals: {error}"));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
 /// The boot is given up: its command has gone away, or somebody wants this process to end.
-async fn abandoned(is_ready: &Notify, claim: &Claim<'_>) -> Result<String, String> {
+async fn abandoned(is_ready: &Notify, claim: &Claim<'_>, mut signals: Signals) -> Result<String, String> {
     let said = |error: io::Error| format!("follow the command that started this: {error}");
-    let mut terminate = signal(SignalKind::terminate()).map_err(said)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(said)?;
     let lifeline = io::stdin().as_fd().try_clone_to_owned().and_then(pipe::Receiver::from_owned_fd);
     let mut lifeline = lifeline.map_err(said)?;
     let mut ignored = [0];
@@ -275,8 +300,7 @@ async fn abandoned(is_ready: &Notify, claim: &Claim<'_>) -> Result<String, Strin
         biased;
         // First of all: the command ends as soon as it hears that the host is ready.
         () = is_ready.notified() => pending().await,
-        _ = terminate.recv() => Ok("the boot was ended by a signal".to_owned()),
-        _ = interrupt.recv() => Ok("the boot was ended by a signal".to_owned()),
+        () = signals.received() => Ok("the boot was ended by a signal".to_owned()),
         () = claim.lost() => Ok("the record of the host was removed while it booted".to_owned()),
         _ = lifeline.read(&mut ignored) => Ok("the command that wanted it has ended".to_owned()),
     }
@@ -315,10 +339,9 @@ async fn serve(
     listener: UnixListener,
     hosts: &[HostRecord],
     claim: &Claim<'_>,
+    mut signals: Signals,
 ) -> Result<Option<String>, String> {
     let said = |error: io::Error| format!("watch the host: {error}");
-    let mut terminate = signal(SignalKind::terminate()).map_err(said)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(said)?;
     // There is no terminal that could hang up; somebody may send it nevertheless.
     let mut hangup = signal(SignalKind::hangup()).map_err(said)?;
     let mut ends = FuturesUnordered::new();
@@ -343,8 +366,7 @@ async fn serve(
             Some(why) = ends.next() => return Ok(Some(why)),
             // Nobody can ask for its end any more.
             () = &mut lost => return Ok(None),
-            _ = terminate.recv() => return Ok(None),
-            _ = interrupt.recv() => return Ok(None),
+            () = signals.received() => return Ok(None),
             _ = hangup.recv() => {}
         }
     }
