@@ -226,7 +226,27 @@ async fn a_bug_report_becomes_a_scenario() -> Result<()> {
     assert_eq!(fs::read(cage.folder.path().join("case.toml"))?, before);
     let root = cage.run(&["--privilege", "root", "replay", "host.snapshot"])?;
     ensure!(root.status.code() == Some(2) && said(&root).contains("--trust"), "{}", said(&root));
+    has_no_rights(&cage)?;
     odd(&cage).await
+}
+
+/// The host's root is nobody on the machine, whoever made it.
+fn has_no_rights(cage: &Cage) -> Result<()> {
+    let mut shell = Command::new(programs::harness()?)
+        .args(["replay", "host.snapshot", "--shell"])
+        .current_dir(cage.folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    shell.stdin.take().context("no pipe")?.write_all(b"sed 's/^/ids: /' /proc/self/uid_map; exit 7\n")?;
+    let output = shell.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.code() == Some(7), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let ids = said.lines().find_map(|line| line.strip_prefix("ids: ")).context("no ids")?;
+    let ids: Vec<u32> = ids.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+    ensure!(ids[0] == 0 && ids[1] != 0, "the host's root is the machine's: {ids:?}");
+    Ok(())
 }
 
 /// A file that the reader takes and that no host ever had: what cannot be made is named, and the rest is asked.

@@ -20,13 +20,16 @@ const PROBE: &str = "/usr/local/bin/openshell-probe";
 /// How long the probe may take; its own deadline is 30 s, and what comes after it takes a few.
 const DEADLINE: Duration = Duration::from_secs(120);
 
+/// Told what is going on, in a few words each.
+type Progress = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// Replays snapshots with a probe.
 #[derive(Clone)]
 pub struct Replay {
     probe: PathBuf,
     image: Option<Image>,
     privilege: Privilege,
-    progress: Option<Arc<dyn Fn(&str) + Send + Sync>>,
+    progress: Option<Progress>,
 }
 
 impl Replay {
