@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-/// As many bytes of netlink as a piece may have, by [`weight`]: the send buffer is `net.core.wmem_default`, 212992 unless the machine
+/// As many bytes of netlink as a piece may have, as they are estimated: the send buffer is `net.core.wmem_default`, 212992 unless the machine
 /// says otherwise.
 pub const MOST: usize = 208_000;
 /// And where that was too much: for a smaller buffer, or rules that have more to say than all that were measured.
