@@ -32,6 +32,8 @@ async fn the_machine_is_as_it_was_after_a_host_with_everything() -> Result<()> {
     let mut differences = Vec::new();
     for _ in 0..3 {
         differences = before.differences(&Fingerprint::take()?, &allowed)?;
+        // A process of another test's that is still ending takes its namespaces along; what this host left would be more of them.
+        differences.retain(|line| !line.starts_with("namespaces: - "));
         if differences.is_empty() {
             break;
         }

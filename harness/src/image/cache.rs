@@ -1,6 +1,7 @@
 //! The cache: where built images are.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{Definition, Image, ImageError, Manifest};
@@ -8,11 +9,17 @@ use super::{Definition, Image, ImageError, Manifest};
 /// The cache of hosts that root makes as an ordinary user, unless a variable says another: root's home is closed to them.
 const SHARED: &str = "/var/cache/openshell-harness";
 
+/// The nearest folder above that not everybody may enter, such as root's home; `None` where all may go to it.
+pub(crate) fn closed_above(folder: &Path) -> Option<&Path> {
+    let is_closed = |above: &&Path| fs::metadata(above).is_ok_and(|it| it.permissions().mode() & 0o001 == 0);
+    folder.ancestors().skip(1).find(is_closed)
+}
+
 /// The folder that holds what was built once.
 ///
 /// It is `OPENSHELL_HARNESS_CACHE`, else `openshell-harness` in `XDG_CACHE_HOME` or `~/.cache`; for hosts that are not root's,
 /// the folder `user-UID` in it: the files of an image belong to the ids of who unpacked it. Those that root makes without its
-/// rights are in `/var/cache/openshell-harness` instead of `~/.cache`.
+/// rights are in `/var/cache/openshell-harness` instead of `~/.cache`, or of a folder that is closed to all but its owner.
 #[derive(Clone, Debug)]
 pub struct Cache {
     folder: PathBuf,
@@ -30,9 +37,14 @@ impl Cache {
     /// The cache of the user with that id outside, or of the machine's root.
     pub(crate) fn of(owner: Option<u32>) -> Result<Self, ImageError> {
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let without_rights = owner.is_some_and(crate::privilege::is_roots);
         let folder = set("OPENSHELL_HARNESS_CACHE")
             .or_else(|| Some(set("XDG_CACHE_HOME")?.join("openshell-harness")))
-            .or_else(|| owner.filter(|owner| crate::privilege::is_roots(*owner)).map(|_| SHARED.into()))
+            // One in root's home is the scripts' choice for root, and no place for those who own nothing.
+            .filter(|folder| {
+                !without_rights || std::path::absolute(folder).is_ok_and(|it| closed_above(&it).is_none())
+            })
+            .or_else(|| without_rights.then(|| SHARED.into()))
             .or_else(|| Some(set("HOME")?.join(".cache/openshell-harness")))
             .ok_or(ImageError::NoCache)?;
         let mut folder = std::path::absolute(&folder).map_err(ImageError::io(&folder))?;

@@ -24,6 +24,7 @@ use std::process::Output;
 use serde::{Deserialize, Serialize};
 
 pub use cache::Cache;
+pub(crate) use cache::closed_above;
 pub use definition::Definition;
 pub use handover::Handover;
 

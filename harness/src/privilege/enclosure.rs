@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{PipeReader, PipeWriter, Read as _, Write as _};
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -16,7 +16,7 @@ use nix::unistd::{Gid, Pid, Uid, getegid, geteuid, setgroups, setresgid, setresu
 use super::PrivilegeError;
 use super::error::Hindrance;
 use super::ids::{self, Kind, Stretch};
-use crate::image::Cache;
+use crate::image::{Cache, closed_above};
 
 /// Where the tools are when `PATH` has not their folder.
 const TOOL_FOLDERS: [&str; 3] = ["/usr/bin", "/usr/sbin", "/bin"];
@@ -111,11 +111,7 @@ fn of_root() -> Result<Vec<Map>, PrivilegeError> {
 
 /// Whether everybody may go to where the folder is, or is to be: root's own home is closed to all others.
 fn check_reach(folder: &Path) -> Result<(), PrivilegeError> {
-    let closed = folder
-        .ancestors()
-        .skip(1)
-        .find(|above| fs::metadata(above).is_ok_and(|metadata| metadata.permissions().mode() & 0o001 == 0));
-    let Some(closed) = closed else { return Ok(()) };
+    let Some(closed) = closed_above(folder) else { return Ok(()) };
     Err(PrivilegeError::Cache(format!(
         "the cache {} is not within the reach of a user that owns nothing: {} is closed\nhint: set \
          OPENSHELL_HARNESS_CACHE to a folder in one that everybody may enter, such as /var/cache/openshell-harness",
