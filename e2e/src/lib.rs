@@ -7,6 +7,7 @@
 //! scenarios into snapshots and back.
 
 pub mod agreement;
+pub mod at_once;
 pub mod browser;
 pub mod desk;
 pub mod firewall;

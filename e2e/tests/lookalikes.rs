@@ -7,7 +7,6 @@ use anyhow::Result;
 use e2e::lab::{ENGINE_OVER_TCP, GATEWAY, Lab, PROBE, PROXY, check_by, engine_over_tcp, host_with_probe};
 use harness::service::{Gateway, GatewayMode, OllamaProxy};
 use harness::{Network, Posture, Ufw};
-use nix::sys::signal::Signal;
 use probe::{Cause, Verdict};
 use rstest::rstest;
 
@@ -127,7 +126,7 @@ async fn a_missing_network_is_network_not_found() -> Result<()> {
 #[tokio::test]
 async fn a_stopped_dockerd_is_unreachable() -> Result<()> {
     let lab = Lab::start().await?;
-    signal(&lab, Signal::SIGKILL).await?;
+    lab.host.kill_engine().await?;
     let answer = lab.check().await?;
     answer.all_are(Verdict::ProbeUnavailable, Some(Cause::DaemonUnreachable));
     assert_eq!(answer.code, 3);
@@ -139,19 +138,13 @@ async fn a_stopped_dockerd_is_unreachable() -> Result<()> {
 #[tokio::test]
 async fn a_wedged_dockerd_is_unreachable_within_the_deadline() -> Result<()> {
     let lab = Lab::start().await?;
-    signal(&lab, Signal::SIGSTOP).await?;
+    lab.host.freeze_engine().await?;
     let command = || lab.host.command(PROBE).deadline(Duration::from_secs(25));
     let arguments = [&BOTH[..], &["--deadline", "8s"]].concat();
     let answer = check_by(command, &arguments).await?;
     answer.all_are(Verdict::ProbeUnavailable, Some(Cause::DaemonUnreachable));
     assert_eq!(answer.code, 3);
     answer.blames_no_firewall();
-    Ok(())
-}
-
-async fn signal(lab: &Lab, signal: Signal) -> Result<()> {
-    let pid = lab.host.engine()?.pid().to_string();
-    lab.host.command("kill").args([format!("-{}", signal as i32), pid]).run().await?;
     Ok(())
 }
 

@@ -9,10 +9,8 @@ use e2e::lab::{GATEWAY, Lab, PROBE, blames_no_firewall, host_with_probe_and};
 use e2e::programs;
 use harness::service::Gateway;
 use harness::{Host, Network, Posture, Ufw};
-use nix::sys::signal::Signal;
 use probe::{Cause, Decision, HOST_GATEWAY_ATTEMPTS, Report, Verdict};
 use rstest::rstest;
-use tokio::net::UnixStream;
 
 async fn preflight(host: &Host, arguments: &[&str]) -> Result<Output> {
     let arguments = ["preflight", "--port", "8080=gateway"].iter().chain(arguments).copied();
@@ -75,15 +73,7 @@ async fn the_library_and_the_program_give_the_same_answer(
                 let rule = ["-I", "INPUT", "-p", "tcp", "--dport", "8080", "-j", "REJECT"];
                 host.command("iptables").args(rule).run().await?;
             }
-            "no_engine" => {
-                let pid = host.engine()?.pid().to_string();
-                host.command("kill").args([format!("-{}", Signal::SIGKILL as i32), pid]).run().await?;
-                // It takes a moment to end, and resets a connection meanwhile.
-                let mut tick = tokio::time::interval(Duration::from_millis(5));
-                while UnixStream::connect(host.engine()?.socket()).await.is_ok() {
-                    tick.tick().await;
-                }
-            }
+            "no_engine" => host.kill_engine().await?,
             _ => {}
         }
     }

@@ -100,10 +100,8 @@ async fn bring_about(situation: Situation, lab: &Lab) -> Result<()> {
             .await?;
         }
         Situation::NetworkMissing => lab.host.engine()?.remove_network("openshell-docker").await?,
-        Situation::EngineDown | Situation::EngineWedged => {
-            let signal = if situation == Situation::EngineDown { "KILL" } else { "STOP" };
-            run(format!("kill -{signal} {}", lab.host.engine()?.pid())).await?;
-        }
+        Situation::EngineDown => lab.host.kill_engine().await?,
+        Situation::EngineWedged => lab.host.freeze_engine().await?,
     }
     Ok(())
 }

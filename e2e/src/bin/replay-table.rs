@@ -8,11 +8,10 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 use clap::Parser;
+use e2e::at_once::each;
 use e2e::programs;
 use e2e::roundtrip::{Tried, table, there_and_back};
 use harness::scenario::{Corpus, ScenarioFile};
@@ -31,25 +30,15 @@ fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     let corpus = Corpus::read(&arguments.paths)?;
     let probe = programs::probe()?;
-    let next = AtomicUsize::new(0);
-    let found = Mutex::new(Vec::new());
-    let work = || {
-        while let Some((index, file)) = {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            corpus.files.get(index).map(|file| (index, file))
-        } {
-            let tried = one(&probe, file);
-            say(file, &tried);
-            found.lock().unwrap_or_else(PoisonError::into_inner).push((index, tried));
-        }
-    };
-    std::thread::scope(|scope| (0..arguments.at_once).for_each(|_| drop(scope.spawn(work))));
-    let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-    found.sort_by_key(|(index, _)| *index);
+    let found = each(&corpus.files, arguments.at_once, |file| {
+        let tried = one(&probe, file);
+        say(file, &tried);
+        tried
+    });
     let (mut rows, mut wrong) = (Vec::new(), false);
-    for (index, tried) in found {
+    for (file, tried) in corpus.files.iter().zip(found) {
         match tried {
-            Ok(tried) => rows.extend(table::lines(&corpus.files[index].name(), &tried)),
+            Ok(tried) => rows.extend(table::lines(&file.name(), &tried)),
             Err(_) => wrong = true,
         }
     }

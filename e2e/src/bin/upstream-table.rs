@@ -9,11 +9,10 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use e2e::at_once::each;
 use e2e::programs;
 use e2e::upstream::corpus::{Watcher, rows};
 use e2e::upstream::table::{Row, render, wrong};
@@ -42,25 +41,14 @@ fn main() -> Result<ExitCode> {
     }
     let runner = Runner::new(programs::probe()?).oracle(oracle);
 
-    let next = AtomicUsize::new(0);
-    let found = Mutex::new(Vec::new());
-    let work = || {
-        while let Some((index, file)) = {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            corpus.files.get(index).map(|file| (index, file))
-        } {
-            let result = observe(&runner, file, Watcher::new(&observer));
-            eprintln!("{} {}", if result.is_ok() { "done  " } else { "FAILED" }, file.name());
-            found.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
-        }
-    };
-    std::thread::scope(|scope| (0..arguments.at_once).for_each(|_| drop(scope.spawn(work))));
-
-    let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-    found.sort_by_key(|(index, _)| *index);
+    let found = each(&corpus.files, arguments.at_once, |file| {
+        let result = observe(&runner, file, Watcher::new(&observer));
+        eprintln!("{} {}", if result.is_ok() { "done  " } else { "FAILED" }, file.name());
+        result
+    });
     let mut table = Vec::new();
-    for (index, rows) in found {
-        table.extend(rows.with_context(|| corpus.files[index].name())?);
+    for (file, rows) in corpus.files.iter().zip(found) {
+        table.extend(rows.with_context(|| file.name())?);
     }
     print!("{HEAD}\n{}", render(&table));
     let wrong = wrong(&table);

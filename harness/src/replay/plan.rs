@@ -220,9 +220,9 @@ fn left_out(snapshot: &Snapshot, left: &mut Left) {
     if snapshot.engine.is_none() {
         left.push("an engine", "none answered there, so the host has none");
     }
-    let several = snapshot.routes.iter().filter(|it| matches!(it.kind, RouteKind::Local)).count();
-    if several > 0 {
-        left.push(format!("local routes ({several})"), "the kernel makes them of addresses");
+    let local = snapshot.routes.iter().filter(|it| matches!(it.kind, RouteKind::Local)).count();
+    if local > 0 {
+        left.push(format!("local routes ({local})"), "the kernel makes them of addresses");
     }
 }
 

@@ -1,5 +1,7 @@
 //! Any evidence that there can be, for the promises that hold for all of it.
 
+use proptest::prelude::*;
+
 use super::*;
 
 prop_compose! {
