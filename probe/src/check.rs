@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::deadline::Deadline;
 use crate::dial::{Dial, Outcome};
+use crate::drops::{self, Drops};
 use crate::engine::{
     ContainerSpec, DockerEngine, Endpoint, Engine, EngineError, EngineInfo, Environment, NetworkFacts,
     discover,
@@ -205,6 +206,10 @@ pub async fn observe(
     };
     let owned = |port: &&PortEvidence| port.identity.owner.is_some() && !port.stand_in;
     let owned: Vec<u16> = evidence.ports.iter().filter(owned).map(|port| port.target.port).collect();
+    let counted = match &evidence.standpoint {
+        Some(Standpoint::EngineHost { index, .. }) => Some(drops::Before::look(*index).await),
+        _ => None,
+    };
     let look = async |output: Option<&DialerOutput>| {
         let dials = output.map_or(&[][..], |output| &output.dials);
         AtTheEnd {
@@ -214,6 +219,10 @@ pub async fn observe(
                 .iter()
                 .flat_map(|bridge| dials.iter().filter_map(|dial| way_back(dial, bridge)))
                 .collect(),
+            drops: match &counted {
+                Some(before) => Some(before.since().await),
+                None => None,
+            },
             // At last, because it may take a while.
             users: if here { identity::users(dials, &owned, interrupt).await } else { Vec::new() },
         }
@@ -237,6 +246,7 @@ pub async fn observe(
     drop(stand_ins);
     warnings.extend(run.left);
     evidence.vantage = run.from;
+    evidence.drops = run.after.drops;
     second_look(&mut evidence, run.after.table.as_deref());
     match run.output {
         Ok(output) => {
@@ -330,6 +340,7 @@ struct AtTheEnd {
     sides: Vec<(u16, HostSide)>,
     users: Vec<(u16, u32)>,
     ways: Vec<(u16, ReturnPath)>,
+    drops: Option<Drops>,
 }
 
 /// What this host has of a dial's connection: of the one that is held, or of the one that was never answered.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::dial::Dial;
+use crate::drops::Drops;
 use crate::engine::{Endpoint, EngineError, EngineInfo, EngineTrouble, NetworkFacts};
 use crate::identity::IdentityEvidence;
 use crate::image::ImageError;
@@ -34,6 +35,9 @@ pub struct Evidence {
     pub resolution: Option<Resolution>,
     /// The container's next hop towards the target.
     pub next_hop: Option<Neighbour>,
+    /// What dropped packets meanwhile besides rules, where this process stands on the engine's host. Since 1.6.
+    #[serde(default)]
+    pub drops: Option<Drops>,
     /// The targets, in the order they were named.
     pub ports: Vec<PortEvidence>,
     /// What kept the probe from looking further.

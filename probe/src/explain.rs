@@ -71,6 +71,10 @@ pub struct Explanation {
     pub remedies: Vec<TriedRemedy>,
     /// What is doubtful, or could not be asked.
     pub notes: Vec<String>,
+    /// Every rule of this host could be read, and lets these packets pass. Where the check saw them stopped, the firewall is
+    /// innocent. Since 1.6.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lets_pass: bool,
 }
 
 /// Commands that may open the path, and what they did in a twin of this host.
@@ -248,12 +252,16 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Reads the rules for those targets of a check that blame a firewall. Nothing is read where none does, and nothing is
+/// Reads the rules for those targets of a check that blame a firewall, or where one may be to blame. Nothing is read where none does, and nothing is
 /// replayed.
 pub async fn explain_failures(evidence: &Evidence) -> Vec<Explanation> {
     let blamed = |port: &&PortEvidence| {
         let cause = decide(evidence, port).cause;
-        cause.is_some_and(|cause| cause.is_firewall() || cause == Cause::Redirected)
+        // Where it is not to be told what drops them, the rules may.
+        cause.is_some_and(|cause| {
+            cause.is_firewall()
+                || matches!(cause, Cause::Redirected | Cause::Undetermined | Cause::TrafficControl)
+        })
     };
     let blamed: Vec<&PortEvidence> = evidence.ports.iter().filter(blamed).collect();
     if blamed.is_empty() {

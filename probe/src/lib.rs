@@ -30,6 +30,7 @@ mod clean;
 pub mod cli;
 mod deadline;
 mod dial;
+mod drops;
 mod engine;
 mod evidence;
 mod explain;
@@ -59,6 +60,7 @@ pub use check::{Checked, DEFAULT_DEADLINE, DEFAULT_TIMEOUT, Request, check, obse
 pub use clean::{Cleaned, clean};
 pub use deadline::Deadline;
 pub use dial::{Answer, Dial, Greeted, Greeting, Icmp, Outcome, TcpState};
+pub use drops::Drops;
 pub use engine::{
     ChosenBy, ContainerSpec, Discovery, DockerEngine, DryRun, Endpoint, Engine, EngineError, EngineInfo,
     EngineTrouble, Environment, ImageFacts, IpamEntry, LabelledContainer, NetworkFacts, Residents, Spoken,

@@ -18,7 +18,7 @@ use crate::route::{Route, bridge_gateway};
 use crate::verdict::{Cause, Confidence, Ground, Judgement, Verdict, decide, grounds, identity};
 
 /// Major and minor version of the JSON form.
-pub const SCHEMA_VERSION: &str = "1.5";
+pub const SCHEMA_VERSION: &str = "1.6";
 /// The JSON schema of [`Report`], as committed.
 pub const SCHEMA: &str = include_str!("../schema/report.v1.json");
 /// The release of this program.
@@ -116,8 +116,7 @@ impl Report {
             network: request.network.clone(),
             alias: request.alias.clone(),
             trouble: evidence.trouble.as_ref().map(ToString::to_string),
-            firewall: firewall
-                .filter(|_| targets.iter().any(|target| target.cause.is_some_and(Cause::is_firewall))),
+            firewall: firewall.filter(|_| blames(&targets)),
             targets,
             evidence,
             warnings,
@@ -133,11 +132,34 @@ impl Report {
         for explanation in explanations {
             let target = self.targets.iter_mut().find(|target| target.port == explanation.port);
             if let Some(target) = target {
-                target.explanation = Some(explanation);
+                target.know(&self.evidence, explanation);
             }
         }
+        self.firewall = self.firewall.filter(|_| blames(&self.targets));
         self
     }
+}
+
+impl TargetReport {
+    /// Adds what is known of the rules, and takes back what they refute.
+    fn know(&mut self, evidence: &Evidence, explanation: Explanation) {
+        let before = Judgement { verdict: self.verdict, cause: self.cause };
+        let judgement = before.knowing(&explanation);
+        let port = evidence.ports.iter().find(|port| port.target.port == self.port);
+        if let (Some(port), true) = (port, judgement != before) {
+            (self.verdict, self.cause) = (judgement.verdict, judgement.cause);
+            self.confidence = Confidence::Unknown;
+            self.because.push(Ground::RulesLetPass);
+            self.summary = words::innocent(evidence, port);
+            self.remedy = None;
+            self.hints = words::beside_rules(evidence);
+        }
+        self.explanation = Some(explanation);
+    }
+}
+
+fn blames(targets: &[TargetReport]) -> bool {
+    targets.iter().any(|target| target.cause.is_some_and(Cause::is_firewall))
 }
 
 /// Judges what was `checked`, as the user that this process runs as: looks which firewall there is where one is blamed.

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::dial::{Answer, Dial, Greeted, Outcome};
 use crate::engine::EngineTrouble;
 use crate::evidence::{Evidence, PortEvidence, Trouble};
+use crate::explain::Explanation;
 use crate::image::ImageError;
 use crate::listeners::{HostSide, Listener, Listening};
 use crate::route::RouteError;
@@ -58,6 +59,8 @@ pub enum Cause {
     ReplyDropped,
     /// This host's route back to sandboxes leads elsewhere, so that their packets or the answers are lost.
     ReversePath,
+    /// Traffic control of the network's bridge drops the packets of sandboxes or the answers, below the firewall. Since 1.6.
+    TrafficControl,
     /// Nothing listens on the port.
     NotListening,
     /// Something listens on the port, but not on the address that sandboxes dial.
@@ -151,6 +154,15 @@ impl Judgement {
 
     fn unavailable(cause: Cause) -> Self {
         Self { verdict: Verdict::ProbeUnavailable, cause: Some(cause) }
+    }
+
+    /// The same with what is known of the rules: a firewall that lets the packets pass is not to blame that they are stopped.
+    #[must_use]
+    pub fn knowing(self, explanation: &Explanation) -> Self {
+        match self.cause {
+            Some(cause) if cause.is_firewall() && explanation.lets_pass => Self::failed(Cause::Undetermined),
+            _ => self,
+        }
     }
 
     fn not_running() -> Self {
@@ -257,7 +269,7 @@ fn connected(evidence: &Evidence, port: &PortEvidence, dial: &Dial, bridge: Opti
     Judgement::failed(match listening {
         Listening::Proven { queue_full: true } => Cause::AcceptQueueFull,
         Listening::Proven { queue_full: false } if complete && dial.was_refused_late() => Cause::Rejected,
-        Listening::Proven { queue_full: false } if complete => Cause::Dropped,
+        Listening::Proven { queue_full: false } if complete => unless_counted(evidence, dial, Cause::Dropped),
         Listening::Changed => Cause::ListenerChanged,
         _ => Cause::Undetermined,
     })
@@ -328,12 +340,36 @@ fn silence(evidence: &Evidence, port: &PortEvidence, dial: &Dial) -> Cause {
         // With or without a firewall: a strict filter drops what comes in, and no answer gets back.
         _ if astray(evidence, port) => Cause::ReversePath,
         // The SYN came in: what is lost is the answer to it.
-        Some(HostSide::HalfOpen) => Cause::ReplyDropped,
+        Some(HostSide::HalfOpen) => unless_counted(evidence, dial, Cause::ReplyDropped),
         // The host sends refusals only so often, and this may have been one.
         _ if dial.limited => Cause::Inconclusive,
         // A single SYN may have met a busy moment. What stays unanswered when it is repeated (first after 1 s) is dropped.
-        _ if dial.was_repeated() => Cause::Dropped,
+        _ if dial.was_repeated() => unless_counted(evidence, dial, Cause::Dropped),
         _ => Cause::Inconclusive,
+    }
+}
+
+/// `cause`, which blames a firewall for the silence that met `dial`, unless something else may have dropped the packets.
+fn unless_counted(evidence: &Evidence, dial: &Dial, cause: Cause) -> Cause {
+    match &evidence.drops {
+        None => cause,
+        Some(drops) if drops.exclude(lost(dial)) => cause,
+        Some(drops) if drops.queues > 0 && drops.queues >= lost_of_all(evidence) => Cause::TrafficControl,
+        // Others' packets, or those of another port, and maybe these.
+        Some(_) => Cause::Undetermined,
+    }
+}
+
+/// How many packets stayed without an answer, over all ports.
+fn lost_of_all(evidence: &Evidence) -> u64 {
+    evidence.ports.iter().filter_map(|port| port.sandbox.as_ref()).map(lost).sum()
+}
+
+fn lost(dial: &Dial) -> u64 {
+    match dial.outcome {
+        Outcome::TimedOut => u64::from(dial.unanswered.max(1)),
+        Outcome::Connected => u64::from(dial.greetings.last().is_some_and(|greeted| !greeted.acknowledged)),
+        Outcome::Failed { .. } => 0,
     }
 }
 

@@ -165,6 +165,7 @@ pub(super) fn hindrance(snapshot: &Snapshot, target: &Target) -> Option<&'static
         | "undetermined" => "it is what happened during the check, and a snapshot does not have that",
         "listener_changed" => "sockets changed during the check",
         "name_resolution" | "alias_mismatch" => "names and resolvers of sandboxes are not in a snapshot",
+        "traffic_control" => "filters and queues of traffic control are not in a snapshot",
         "accept_queue_full" => "connections that wait are not in a snapshot",
         "other_owner" | "other_certificate" => {
             "whose the right service is was declared, and is not in a snapshot"

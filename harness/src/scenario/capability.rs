@@ -33,19 +33,28 @@ impl Capability {
                  nft 'add chain bridge trial in { type filter hook input priority 0; }'",
                 "the kernel has not loaded nf_tables_bridge",
             ),
+            Self::TrafficControl => (
+                "ip link add trial0 type bridge; trap 'ip link delete trial0' EXIT
+                 tc qdisc add dev trial0 clsact
+                 tc filter add dev trial0 ingress bpf da bytecode '1,6 0 0 0'",
+                "the kernel has not loaded sch_ingress and cls_bpf",
+            ),
+            Self::Ipsec => ("ip xfrm policy", "the kernel has not loaded xfrm_user"),
             Self::Firewalld => ("command -v firewall-cmd", "the image has no firewalld"),
         }
     }
 
-    /// The module that the trial would make the kernel load, where it could. A loaded module outlives the host.
-    fn module(self) -> Option<&'static str> {
+    /// The modules that the trial would make the kernel load, where it could. A loaded module outlives the host.
+    fn modules(self) -> &'static [&'static str] {
         match self {
-            Self::BrNetfilter => Some("br_netfilter"),
-            Self::Macvlan => Some("macvlan"),
-            Self::Ipvlan => Some("ipvlan"),
-            Self::XtRecent => Some("xt_recent"),
-            Self::NftBridge => Some("nf_tables"),
-            Self::Ipv6 | Self::Firewalld => None,
+            Self::BrNetfilter => &["br_netfilter"],
+            Self::Macvlan => &["macvlan"],
+            Self::Ipvlan => &["ipvlan"],
+            Self::XtRecent => &["xt_recent"],
+            Self::NftBridge => &["nf_tables"],
+            Self::TrafficControl => &["sch_ingress", "cls_bpf"],
+            Self::Ipsec => &["xfrm_user"],
+            Self::Ipv6 | Self::Firewalld => &[],
         }
     }
 
@@ -55,7 +64,7 @@ impl Capability {
     /// When it could not be tried.
     pub(super) async fn missing(self, host: &Host) -> Result<Option<&'static str>, ExecError> {
         let (trial, reason) = self.trial();
-        if !would_load(self.module().as_slice()).is_empty() {
+        if !would_load(self.modules()).is_empty() {
             return Ok(Some(reason));
         }
         let output = host.command("sh").args(["-ec", trial]).output().await?;

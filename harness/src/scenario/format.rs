@@ -120,6 +120,10 @@ pub enum Capability {
     XtRecent,
     /// Tables of nft that look at bridged packets.
     NftBridge,
+    /// Traffic control with BPF programs.
+    TrafficControl,
+    /// Policies of IPsec.
+    Ipsec,
     /// firewalld in the image.
     Firewalld,
 }

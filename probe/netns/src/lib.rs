@@ -7,6 +7,7 @@
 //! - [`make_bridge`] makes a bridge, and [`Lan`] an interface with a neighbour and the rest of the world behind it.
 //! - [`Vantage`] is a veth pair whose one end is a port of a bridge and whose other end is a namespace of its own, as a
 //!   sandbox container would have it, made in about two milliseconds and gone when it is dropped.
+//! - [`Queues`] is what traffic control of a bridge and its ports has dropped.
 //! - [`Guest`] makes the calling thread such a neighbour, for a dial on a real machine: nothing outlives the process.
 //!
 //! ```no_run
@@ -26,6 +27,7 @@ mod guest;
 mod lan;
 mod links;
 mod namespace;
+mod queues;
 mod ready;
 pub mod sys;
 mod vantage;
@@ -33,4 +35,5 @@ mod vantage;
 pub use guest::{Guest, remove_port};
 pub use lan::{Lan, LanPlan, make_bridge};
 pub use namespace::{Error, Namespace};
+pub use queues::Queues;
 pub use vantage::Vantage;

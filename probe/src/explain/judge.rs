@@ -154,7 +154,9 @@ impl<'a> Judge<'a> {
             }
         }
         let certain = explanation.confirmed_by.contains(&Method::Static);
+        let judgement = judgement.knowing(&explanation);
         let rules = match (self.capture, &walked) {
+            _ if judgement.cause == Some(Cause::TrafficControl) => seen(judgement),
             (Some(Ok(capture)), Some((_, walk))) if certain => Some(Seen::Rules(walk, &capture.rules)),
             _ => seen(judgement),
         };
@@ -190,6 +192,8 @@ impl<'a> Judge<'a> {
                 .filter(|it| decides(&it.place))
                 .map(|it| format!("taken for granted: {} at {}", it.what, sanitize(&it.place.to_string()))),
         );
+        let all_read = capture.missing.is_empty() && capture.unseen.is_empty() && self.is_still(port);
+        to.lets_pass = walk.outcome == Outcome::Open && walk.assumptions.is_empty() && all_read;
         if let Some(doubt) = self.doubt(port, judgement, &walk, capture, said) {
             to.notes.push(doubt);
             return walk;
@@ -319,6 +323,7 @@ fn seen(judgement: Judgement) -> Option<Seen<'static>> {
     match judgement.cause {
         Some(Cause::Dropped | Cause::ReplyDropped) => Some(Seen::Stopped("dropped")),
         Some(Cause::Rejected) => Some(Seen::Stopped("refused")),
+        Some(Cause::TrafficControl) => Some(Seen::StoppedBefore("traffic control")),
         None if judgement.verdict == Verdict::Ok => Some(Seen::Passes),
         _ => no_answer(judgement).map(|_| Seen::Passes),
     }

@@ -45,6 +45,8 @@ pub(super) enum Seen<'a> {
     Rules(&'a Walk, &'a Ruleset),
     /// The packets are stopped, and it is not certain by which rule.
     Stopped(&'static str),
+    /// They are stopped at the bridge, below the firewall.
+    StoppedBefore(&'static str),
     /// They pass.
     Passes,
 }
@@ -64,6 +66,7 @@ pub(super) fn way(ends: &Ends, seen: &Seen<'_>) -> Vec<Leg> {
     let socket = Leg { stopped: ends.no_answer.map(str::to_owned), ..leg(Station::Socket, &ends.socket) };
     match seen {
         Seen::Passes => {}
+        Seen::StoppedBefore(why) => legs[1].stopped = Some((*why).to_owned()),
         Seen::Stopped(why) => {
             legs.push(Leg { stopped: Some((*why).to_owned()), ..leg(Station::Firewall, "firewall") });
         }

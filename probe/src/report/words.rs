@@ -53,6 +53,10 @@ fn explained(evidence: &Evidence, port: &PortEvidence, judgement: Judgement) -> 
             "no answer from {place}: what sandboxes send comes in, and this host's firewall drops the answers"
         ),
         Cause::ReversePath => format!("no answer from {place}: {}", way_back(port)),
+        Cause::TrafficControl => format!(
+            "no answer from {place}: a service listens there, and traffic control of the network's bridge drops packets ({} meanwhile)",
+            evidence.drops.as_ref().map_or(0, |drops| drops.queues)
+        ),
         Cause::Unresponsive => silent(port, &place),
         Cause::OtherProtocol => format!(
             "what answers on {place} is not the service: {} instead of {}",
@@ -81,6 +85,11 @@ fn explained(evidence: &Evidence, port: &PortEvidence, judgement: Judgement) -> 
         Cause::UnknownFromHere => {
             format!("{} at {place}; why cannot be seen from here: {}", ended(port), reason(evidence))
         }
+        Cause::Undetermined if in_doubt(evidence).is_some() => format!(
+            "{} at {place}: a service listens there, and what stops the packets of sandboxes is not to be told: {}",
+            ended(port),
+            in_doubt(evidence).unwrap_or_default()
+        ),
         Cause::Inconclusive if refused_here(port) => {
             format!(
                 "{} at {place}, and so is this host's own dial, although a socket listens there",
@@ -167,6 +176,8 @@ pub(super) fn hints(
             Some(path) => format!("ip route get {}, which should lead through the network's bridge", path.to),
             None => "see this host's routes to the sandbox network".to_owned(),
         }],
+        Some(Cause::TrafficControl) => return beside_rules(evidence),
+        Some(Cause::Undetermined) if in_doubt(evidence).is_some() => return beside_rules(evidence),
         Some(Cause::LinkDown) => &[match &evidence.standpoint {
             Some(Standpoint::EngineHost { interface, .. }) => format!("ip address show dev {interface}"),
             _ => "see whether the network's bridge is up on the engine's host".to_owned(),
@@ -200,6 +211,50 @@ pub(super) fn hints(
         _ => &[],
     };
     lines.to_vec()
+}
+
+/// The summary where all rules let pass what was stopped.
+pub(super) fn innocent(evidence: &Evidence, port: &PortEvidence) -> String {
+    format!(
+        "{} at {}: a service listens there, and every rule of this host lets pass what sandboxes send, so something else stops it",
+        ended(port),
+        place(evidence, port)
+    )
+}
+
+/// Where to look for what is no rule.
+pub(super) fn beside_rules(evidence: &Evidence) -> Vec<String> {
+    let bridge = match &evidence.standpoint {
+        Some(Standpoint::EngineHost { interface, .. }) => interface.as_str(),
+        _ => "BRIDGE",
+    };
+    vec![
+        format!("see what may drop them: tc -s qdisc show; tc filter show dev {bridge} ingress"),
+        format!(
+            "and as root, eBPF programs and IPsec: bpftool net; ip -details link show dev {bridge}; ip xfrm policy"
+        ),
+    ]
+}
+
+/// What besides rules may have stopped the packets.
+fn in_doubt(evidence: &Evidence) -> Option<String> {
+    let drops = evidence.drops.as_ref()?;
+    let count = |number: u64| match number {
+        1 => "1 packet".to_owned(),
+        _ => format!("{number} packets"),
+    };
+    if drops.queues > 0 {
+        let packets = count(drops.queues);
+        return Some(format!(
+            "traffic control dropped {packets} of the bridge meanwhile, whosever they were"
+        ));
+    }
+    if !drops.programs.is_empty() {
+        let names: Vec<String> = drops.programs.iter().map(|name| sanitize(name)).collect();
+        return Some(format!("an XDP program is on {}", names.join(", ")));
+    }
+    let (name, number) = drops.host.iter().max_by_key(|(_, number)| **number)?;
+    Some(format!("this host counted {} as {} meanwhile, whosever they were", count(*number), sanitize(name)))
 }
 
 fn engine_hint(evidence: &Evidence) -> String {

@@ -79,6 +79,16 @@ pub enum Ground {
     Published,
     /// This host's route back does not lead through the bridge.
     ReturnPathElsewhere,
+    /// Traffic control has dropped packets on the bridge or its ports meanwhile, as many as stayed without an answer. Since 1.6.
+    QueuesDropped,
+    /// It has dropped some, but fewer. Since 1.6.
+    QueuesDroppedSome,
+    /// An XDP program is on the bridge or its ports. Since 1.6.
+    XdpProgram,
+    /// IPsec or TCP have dropped packets on this host meanwhile, for which it counts them. Since 1.6.
+    HostDropped,
+    /// Every rule of this host lets these packets pass, where all could be read. Since 1.6.
+    RulesLetPass,
     /// This host's own dial to the same address is refused.
     HostsDialRefused,
     /// The declared owner holds the service's socket.
@@ -137,6 +147,7 @@ pub fn grounds(evidence: &Evidence, port: &PortEvidence, judgement: Judgement) -
             Some(HostSide::Absent) if port.ends_elsewhere() => because.push(Ground::NoSocketHere),
             _ => {}
         }
+        because.extend(beside_rules(evidence, judgement));
         because.extend((!port.published_by.is_empty()).then_some(Ground::Published));
         let elsewhere = judgement.cause == Some(Cause::ReversePath);
         because.extend(elsewhere.then_some(Ground::ReturnPathElsewhere));
@@ -150,6 +161,18 @@ pub fn grounds(evidence: &Evidence, port: &PortEvidence, judgement: Judgement) -
         because.dedup();
     }
     (confidence(judgement, &because), because)
+}
+
+/// What besides rules may have dropped the packets, where that changes the cause.
+fn beside_rules(evidence: &Evidence, judgement: Judgement) -> Option<Ground> {
+    let drops = evidence.drops.as_ref()?;
+    match judgement.cause? {
+        Cause::TrafficControl => Some(Ground::QueuesDropped),
+        Cause::Undetermined if drops.queues > 0 => Some(Ground::QueuesDroppedSome),
+        Cause::Undetermined if !drops.programs.is_empty() => Some(Ground::XdpProgram),
+        Cause::Undetermined if !drops.host.is_empty() => Some(Ground::HostDropped),
+        _ => None,
+    }
 }
 
 fn of_the_greetings(port: &PortEvidence, judgement: Judgement) -> Option<Ground> {
@@ -173,8 +196,10 @@ fn confidence(judgement: Judgement, because: &[Ground]) -> Confidence {
         Some(Cause::UnknownFromHere | Cause::Undetermined | Cause::Inconclusive) => Confidence::Unknown,
         // That it was not the service itself that reset the connection is inferred from its socket.
         Some(Cause::Rejected) if because.contains(&Ground::RefusedByReset) => Confidence::Likely,
-        // That nothing below the firewall dropped it, such as a queueing discipline or an eBPF program, is inferred.
+        // That nothing below the firewall dropped it that is counted nowhere, such as a program of tcx, is inferred.
         Some(Cause::Dropped | Cause::ReplyDropped) => Confidence::Likely,
+        // That the packets that were dropped are these.
+        Some(Cause::TrafficControl) => Confidence::Likely,
         _ => Confidence::Proven,
     }
 }

@@ -12,6 +12,7 @@ use given::{dial, error, evidence, greeted, icmp, port};
 
 use super::*;
 use crate::dial::{Greeting, Icmp, TcpState};
+use crate::drops::Drops;
 use crate::engine::{EngineError, NetworkFacts};
 use crate::evidence::Trouble;
 use crate::identity::{Certificate, IdentityEvidence, Owner, Signed};
@@ -131,6 +132,48 @@ fn a_connection_that_does_not_end_here_is_somebody_elses() {
     assert_eq!(decided(&[], true, true), Judgement::ok());
     // A connection that was gone when it was looked for proves nothing.
     assert_eq!(decided(&["172.18.0.1"], false, false), Judgement::ok());
+}
+
+/// A firewall is not blamed for what something below it may have done.
+#[test]
+fn what_else_drops_packets_is_no_firewalls_doing() {
+    let gateway = [listener("172.18.0.1", 1)];
+    let decided = |port: PortEvidence, dropped: u64, programs: &[&str]| {
+        let programs = programs.iter().map(|name| (*name).to_owned()).collect();
+        let drops = Some(Drops { queues: dropped, programs, ..Drops::default() });
+        let evidence = Evidence { drops, ports: vec![port.clone()], ..evidence() };
+        let judgement = decide(&evidence, &port);
+        (judgement, grounds(&evidence, &port, judgement).1.last().copied())
+    };
+    let silent = || port(Dial { unanswered: 3, sockets: 2, ..dial(Outcome::TimedOut) }, &gateway);
+    let half_open = || PortEvidence { host_side: Some(HostSide::HalfOpen), ..silent() };
+    let lost = Greeted { acknowledged: false, ..greeted(None) };
+    let mute = || port(Dial { greetings: vec![lost.clone()], ..dial(Outcome::Connected) }, &gateway);
+    for (port, enough, cause) in
+        [(silent(), 3, Cause::Dropped), (half_open(), 3, Cause::ReplyDropped), (mute(), 1, Cause::Dropped)]
+    {
+        assert_eq!(decided(port.clone(), 0, &[]).0, failed(cause));
+        let dropped = (failed(Cause::TrafficControl), Some(Ground::QueuesDropped));
+        assert_eq!(decided(port.clone(), enough, &[]), dropped);
+        assert_eq!(decided(port.clone(), enough, &["br-0"]), dropped);
+        let program = (failed(Cause::Undetermined), Some(Ground::XdpProgram));
+        assert_eq!(decided(port, 0, &["br-0"]), program);
+    }
+    // Others' packets, and maybe one of these.
+    let some = (failed(Cause::Undetermined), Some(Ground::QueuesDroppedSome));
+    assert_eq!(decided(silent(), 2, &[]), some);
+    // IPsec and TCP are counted for the whole host: enough for a doubt.
+    let counted = |port: PortEvidence, number: u64| {
+        let host = std::collections::BTreeMap::from([("XfrmInPolBlock".to_owned(), number)]);
+        let drops = Some(Drops { host, ..Drops::default() });
+        decide(&Evidence { drops, ports: vec![port.clone()], ..evidence() }, &port)
+    };
+    assert_eq!(counted(silent(), 3), failed(Cause::Undetermined));
+    assert_eq!(counted(silent(), 2), failed(Cause::Dropped));
+    assert_eq!(counted(half_open(), 3), failed(Cause::Undetermined));
+    // What was refused was not dropped, and what came through neither.
+    assert_eq!(decided(port(dial(error("ECONNREFUSED")), &gateway), 3, &["br-0"]).0, failed(Cause::Rejected));
+    assert_eq!(decided(port(dial(Outcome::Connected), &gateway), 3, &["br-0"]).0, Judgement::ok());
 }
 
 #[test]

@@ -83,7 +83,7 @@ fn stop(target: &TargetReport) -> Stop {
         (Verdict::Skipped, _) => Stop::Before,
         (_, Some(cause)) => match cause {
             Cause::NameResolution | Cause::AliasMismatch | Cause::NoRoute => Stop::At(SANDBOX),
-            Cause::LinkDown => Stop::At(BRIDGE),
+            Cause::LinkDown | Cause::TrafficControl => Stop::At(BRIDGE),
             Cause::Redirected => Stop::At(PREROUTING),
             Cause::Dropped | Cause::Rejected => Stop::At(decided.map_or(INPUT, place)),
             Cause::NotListening | Cause::WrongBind | Cause::ListenerChanged | Cause::AcceptQueueFull => {

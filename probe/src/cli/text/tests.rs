@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::*;
 use crate::check::{Checked, Request};
 use crate::dial::{Answer, Dial, Greeted, Greeting, Icmp, Outcome, TcpState};
+use crate::drops::Drops;
 use crate::engine::{ChosenBy, Endpoint, EngineInfo, IpamEntry, NetworkFacts};
 use crate::evidence::{Evidence, PortEvidence, Trouble};
 use crate::firewall::{Firewall, Tool};
@@ -76,6 +77,7 @@ fn port(target: Target, sandbox: Option<Dial>, listens_on: Option<&str>) -> Port
 
 fn evidence(ports: Vec<PortEvidence>) -> Evidence {
     Evidence {
+        drops: Some(Drops::default()),
         vantage: Vantage::Container,
         endpoint: Some(Endpoint {
             url: "unix:///var/run/docker.sock".to_owned(),

@@ -120,6 +120,11 @@ prop_compose! {
         address in prop::sample::select(vec![GATEWAY, GATEWAY, GATEWAY, Ipv4Addr::new(10, 0, 0, 1)]),
         hop in prop::option::weighted(0.9, prop::bool::weighted(0.8)),
         cut in prop::bool::weighted(0.1),
+        drops in prop::option::weighted(0.5, (
+            prop::sample::select(vec![0u64, 0, 0, 1, 3, 9]),
+            prop::bool::weighted(0.1),
+            prop::sample::select(vec![0u64, 0, 0, 2, 4]),
+        )),
     ) -> Evidence {
         let route = if in_machine { Route::HostGateway } else { Route::BridgeGateway { address: GATEWAY } };
         let here = here && !in_machine;
@@ -135,6 +140,11 @@ prop_compose! {
                 ..Resolution::default()
             }),
             next_hop: hop.map(|complete| Neighbour { address: GATEWAY, complete, device: "eth0".to_owned() }),
+            drops: drops.map(|(queues, program, host)| Drops {
+                queues,
+                programs: program.then(|| "br-0".to_owned()).into_iter().collect(),
+                host: (host > 0).then(|| ("ListenDrops".to_owned(), host)).into_iter().collect(),
+            }),
             trouble: cut.then(|| Trouble::Protocol(ProtocolError::Incomplete { output: String::new() })),
             ..evidence()
         }

@@ -15,7 +15,7 @@ fn the_cases_reach_every_kind_of_answer() {
         proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha),
     );
     let mut seen: Vec<Judgement> = Vec::new();
-    for _ in 0..4096 {
+    for _ in 0..8192 {
         let evidence = any_evidence().new_tree(&mut runner).unwrap().current();
         let mut port = any_port().new_tree(&mut runner).unwrap().current();
         port.identity = any_identity().new_tree(&mut runner).unwrap().current();
@@ -25,6 +25,7 @@ fn the_cases_reach_every_kind_of_answer() {
         Cause::Dropped,
         Cause::Rejected,
         Cause::LinkDown,
+        Cause::TrafficControl,
         Cause::WrongBind,
         Cause::UnknownFromHere,
         Cause::OtherOwner,
@@ -58,6 +59,10 @@ proptest! {
         prop_assert_eq!(evidence.resolution.and_then(|resolution| resolution.dialled()), Some(GATEWAY));
         prop_assert_eq!(evidence.route, Some(Route::BridgeGateway { address: GATEWAY }));
         prop_assert!(evidence.trouble.is_none());
+        // What drops packets refuses nothing.
+        let drops = evidence.drops.as_ref().filter(|_| decided.cause != Some(Cause::Rejected));
+        let unanswered = port.sandbox.as_ref().map_or(0, |dial| u64::from(dial.unanswered.max(1)));
+        prop_assert!(drops.is_none_or(|drops| drops.exclude(unanswered)), "something else may have dropped them");
         prop_assert!(port.sandbox.as_ref().is_some_and(|dial| {
             // A refusal found its way.
             dial.outcome != Outcome::TimedOut || dial.refusal().is_some() || port.return_path.as_ref().is_none_or(|path| path.index == Some(BRIDGE))
