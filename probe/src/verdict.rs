@@ -5,14 +5,17 @@
 //! alias led to the expected address, the next hop answered ARP, and this process stands in the engine's host
 //! namespace. The order of the questions below is that proof.
 
+mod doubt;
 mod grounds;
 mod identity;
 
 use std::net::Ipv4Addr;
 
+pub(crate) use doubt::is_doubted;
 pub use grounds::{Confidence, Ground, grounds};
 pub use identity::identity;
 
+use doubt::unless_counted;
 use serde::{Deserialize, Serialize};
 
 use crate::dial::{Answer, Dial, Greeted, Outcome};
@@ -346,30 +349,6 @@ fn silence(evidence: &Evidence, port: &PortEvidence, dial: &Dial) -> Cause {
         // A single SYN may have met a busy moment. What stays unanswered when it is repeated (first after 1 s) is dropped.
         _ if dial.was_repeated() => unless_counted(evidence, dial, Cause::Dropped),
         _ => Cause::Inconclusive,
-    }
-}
-
-/// `cause`, which blames a firewall for the silence that met `dial`, unless something else may have dropped the packets.
-fn unless_counted(evidence: &Evidence, dial: &Dial, cause: Cause) -> Cause {
-    match &evidence.drops {
-        None => cause,
-        Some(drops) if drops.exclude(lost(dial)) => cause,
-        Some(drops) if drops.queues > 0 && drops.queues >= lost_of_all(evidence) => Cause::TrafficControl,
-        // Others' packets, or those of another port, and maybe these.
-        Some(_) => Cause::Undetermined,
-    }
-}
-
-/// How many packets stayed without an answer, over all ports.
-fn lost_of_all(evidence: &Evidence) -> u64 {
-    evidence.ports.iter().filter_map(|port| port.sandbox.as_ref()).map(lost).sum()
-}
-
-fn lost(dial: &Dial) -> u64 {
-    match dial.outcome {
-        Outcome::TimedOut => u64::from(dial.unanswered.max(1)),
-        Outcome::Connected => u64::from(dial.greetings.last().is_some_and(|greeted| !greeted.acknowledged)),
-        Outcome::Failed { .. } => 0,
     }
 }
 

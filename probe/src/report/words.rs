@@ -12,7 +12,7 @@ use crate::route::{DOCKER_ALIAS, OPENSHELL_ALIAS, Route};
 use crate::sanitize::sanitize;
 use crate::standpoint::Standpoint;
 use crate::target::Protocol;
-use crate::verdict::{Cause, Judgement, Verdict, identity};
+use crate::verdict::{Cause, Judgement, Verdict, identity, is_doubted};
 
 /// The answer in plain words, on one line.
 pub(super) fn summary(evidence: &Evidence, port: &PortEvidence, judgement: Judgement) -> String {
@@ -85,10 +85,10 @@ fn explained(evidence: &Evidence, port: &PortEvidence, judgement: Judgement) -> 
         Cause::UnknownFromHere => {
             format!("{} at {place}; why cannot be seen from here: {}", ended(port), reason(evidence))
         }
-        Cause::Undetermined if in_doubt(evidence).is_some() => format!(
+        Cause::Undetermined if in_doubt(evidence, port).is_some() => format!(
             "{} at {place}: a service listens there, and what stops the packets of sandboxes is not to be told: {}",
             ended(port),
-            in_doubt(evidence).unwrap_or_default()
+            in_doubt(evidence, port).unwrap_or_default()
         ),
         Cause::Inconclusive if refused_here(port) => {
             format!(
@@ -177,7 +177,7 @@ pub(super) fn hints(
             None => "see this host's routes to the sandbox network".to_owned(),
         }],
         Some(Cause::TrafficControl) => return beside_rules(evidence),
-        Some(Cause::Undetermined) if in_doubt(evidence).is_some() => return beside_rules(evidence),
+        Some(Cause::Undetermined) if in_doubt(evidence, port).is_some() => return beside_rules(evidence),
         Some(Cause::LinkDown) => &[match &evidence.standpoint {
             Some(Standpoint::EngineHost { interface, .. }) => format!("ip address show dev {interface}"),
             _ => "see whether the network's bridge is up on the engine's host".to_owned(),
@@ -237,8 +237,8 @@ pub(super) fn beside_rules(evidence: &Evidence) -> Vec<String> {
 }
 
 /// What besides rules may have stopped the packets.
-fn in_doubt(evidence: &Evidence) -> Option<String> {
-    let drops = evidence.drops.as_ref()?;
+fn in_doubt(evidence: &Evidence, port: &PortEvidence) -> Option<String> {
+    let drops = evidence.drops.as_ref().filter(|_| is_doubted(evidence, port))?;
     let count = |number: u64| match number {
         1 => "1 packet".to_owned(),
         _ => format!("{number} packets"),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cause, Judgement, Verdict, identity, listening};
+use super::{Cause, Judgement, Verdict, identity, is_doubted, listening};
 use crate::dial::Outcome;
 use crate::evidence::{Evidence, PortEvidence};
 use crate::identity::Identity;
@@ -147,7 +147,7 @@ pub fn grounds(evidence: &Evidence, port: &PortEvidence, judgement: Judgement) -
             Some(HostSide::Absent) if port.ends_elsewhere() => because.push(Ground::NoSocketHere),
             _ => {}
         }
-        because.extend(beside_rules(evidence, judgement));
+        because.extend(beside_rules(evidence, port, judgement));
         because.extend((!port.published_by.is_empty()).then_some(Ground::Published));
         let elsewhere = judgement.cause == Some(Cause::ReversePath);
         because.extend(elsewhere.then_some(Ground::ReturnPathElsewhere));
@@ -164,8 +164,8 @@ pub fn grounds(evidence: &Evidence, port: &PortEvidence, judgement: Judgement) -
 }
 
 /// What besides rules may have dropped the packets, where that changes the cause.
-fn beside_rules(evidence: &Evidence, judgement: Judgement) -> Option<Ground> {
-    let drops = evidence.drops.as_ref()?;
+fn beside_rules(evidence: &Evidence, port: &PortEvidence, judgement: Judgement) -> Option<Ground> {
+    let drops = evidence.drops.as_ref().filter(|_| is_doubted(evidence, port))?;
     match judgement.cause? {
         Cause::TrafficControl => Some(Ground::QueuesDropped),
         Cause::Undetermined if drops.queues > 0 => Some(Ground::QueuesDroppedSome),
