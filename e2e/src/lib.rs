@@ -20,5 +20,6 @@ pub mod ordinary;
 pub mod programs;
 pub mod remains;
 pub mod roundtrip;
+pub mod seccomp;
 pub mod upstream;
 pub mod watch;

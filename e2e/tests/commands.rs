@@ -4,12 +4,14 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread;
 
 use anyhow::Result;
 use assert_cmd::assert::OutputAssertExt;
 use e2e::desk::{Desk, Terminal, until, until_said};
+use e2e::programs;
+use harness::image::Image;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use predicates::prelude::PredicateBooleanExt as _;
@@ -174,6 +176,18 @@ fn packets(desk: &Desk) -> Result<()> {
     assert!(text.contains("> 172.18.0.1.8080: Flags [S]") && !text.contains("Flags [S.]"), "{text}");
 
     desk.run(&["pcap", NAME, "--link", "nope"])?.assert().code(1).stderr(contains("there are: br-"));
+    // A capture that fails leaves no file, and what is in one that is there; one that begins replaces that.
+    let (new, old) = (folder.path().join("new"), folder.path().join("old"));
+    fs::write(&old, [b'x'; 4096])?;
+    for path in [&new, &old] {
+        let to_file = ["pcap", NAME, "--link", "nope", "-o", path.to_str().unwrap()];
+        desk.run(&to_file)?.assert().code(1).stderr(contains("there are: br-"));
+    }
+    assert!(!new.exists(), "an empty file was left behind");
+    assert_eq!(fs::read(&old)?, [b'x'; 4096]);
+    desk.succeed(&["pcap", NAME, "--link", "lo", "--duration", "1ms", "-o", old.to_str().unwrap()])?;
+    assert!(fs::read(&old)?.starts_with(&0xa1b2_3c4d_u32.to_ne_bytes()), "nanoseconds");
+    assert!(old.metadata()?.len() < 4096, "what was there is gone");
     desk.run(&["pcap", NAME, "--duration", "1ms"])?.assert().success();
     Ok(())
 }
@@ -207,5 +221,42 @@ fn a_host_for_one_command_sees_what_it_is_shown() -> Result<()> {
     assert_eq!(fs::read_to_string(shown.path().join("own/new"))?, "new\n");
     assert!(!shown.path().join("read-only/new").exists());
     assert_eq!(desk.succeed(&["list", "--json"])?, "[]\n");
+    Ok(())
+}
+
+/// What a program sees and does on a host of the machine's own userland.
+const ON_THE_MACHINE: &str = r#"
+cat /usr/local/marker
+echo other >/usr/local/marker
+touch /usr/local/new
+ls -A /root | wc -l
+openshell-probe check
+iptables -S INPUT
+exit 5
+"#;
+
+/// This machine may have no engine, so it is given one, in a mount namespace.
+#[test]
+fn a_host_of_the_machines_own_userland_leaves_it_as_it_was() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let programs = programs::harness()?;
+    let mut command = Command::new("unshare");
+    command.args([
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        include_str!("../src/machine.sh"),
+        "sh",
+    ]);
+    command.arg(folder.path()).arg(Image::debian_13()?.rootfs()).arg(programs.parent().unwrap());
+    command.args(["openshell-harness", "exec", "clean", "--image", "machine", "--"]);
+    let output = command.args(["sh", "-c", ON_THE_MACHINE]).output()?;
+    let said = String::from_utf8(output.stdout.clone())?;
+    output.assert().code(5);
+    assert!(said.starts_with("of the machine\n0\nengine "), "{said}");
+    assert!(said.contains("8080 gateway        ok: ") && said.contains("\n-P INPUT ACCEPT\n"), "{said}");
+    assert!(said.ends_with("\nof the machine\nof its root\nnothing new\n"), "{said}");
     Ok(())
 }

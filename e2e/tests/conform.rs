@@ -209,6 +209,92 @@ fn the_page_of_the_example_is_about_this_probe_and_this_corpus() -> Result<()> {
     Ok(())
 }
 
+/// The machine's node, and what of it the hosts have to see: the program and the libraries that a small image lacks.
+struct Node {
+    version: String,
+    binds: Vec<PathBuf>,
+}
+
+impl Node {
+    fn find() -> Result<Option<Self>> {
+        let Ok(found) = Command::new("sh").args(["-c", "command -v node && node --version"]).output() else {
+            return Ok(None);
+        };
+        let said = String::from_utf8(found.stdout)?;
+        let Some((program, version)) = said.trim().split_once('\n') else {
+            return Ok(None);
+        };
+        let program = fs::canonicalize(program)?;
+        let libraries = Command::new("ldd").arg(&program).output().map(|it| it.stdout).unwrap_or_default();
+        let libraries = String::from_utf8(libraries)?;
+        let mut binds = vec![program];
+        for path in libraries.lines().filter_map(|line| line.split(" => ").nth(1)?.split(' ').next()) {
+            let (path, name) = (Path::new(path), Path::new(path).file_name().context("a library")?);
+            // Those of libc belong to the loader of the image.
+            if ["libstdc++.", "libgcc_s.", "libatomic."]
+                .iter()
+                .any(|own| name.to_string_lossy().starts_with(own))
+            {
+                binds.push(fs::canonicalize(path.parent().context("a folder")?)?.join(name));
+            }
+        }
+        Ok(Some(Self { version: version.to_owned(), binds }))
+    }
+}
+
+/// Shown in every summary, as nextest cannot skip a test that has begun.
+#[test]
+fn what_the_preflight_runs_with() -> Result<()> {
+    match Node::find()? {
+        Some(node) => println!("docs/conform/preflight.mjs runs with node {}", node.version),
+        None => println!("the machine has no node, so docs/conform/preflight.mjs is not run"),
+    }
+    Ok(())
+}
+
+/// It connects from the host: so it is right about sockets, and sees no firewall that drops what comes from sandboxes.
+#[test]
+fn a_preflight_run_with_node_is_right_about_sockets_and_blind_for_firewalls() -> Result<()> {
+    let Some(node) = Node::find()? else { return Ok(()) };
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let mut line = Command::new(programs::harness()?);
+    line.arg("conform").arg("--probe").arg(programs::probe()?).arg("--map").arg(docs("preflight.toml"));
+    line.arg("--json").arg("--bind").arg(fs::canonicalize(docs("preflight.mjs"))?);
+    for bind in &node.binds {
+        line.arg("--bind").arg(bind);
+    }
+    line.arg("--scenarios");
+    line.args(
+        ["bind/nothing-listens", "bind/loopback-only", "firewall/ufw-brev", "vm/network-missing"]
+            .map(|name| corpus.join(format!("{name}.toml"))),
+    );
+    line.arg("--")
+        .arg(&node.binds[0])
+        .arg(fs::canonicalize(docs("preflight.mjs"))?)
+        .args(["{network}", "{port}"]);
+    let assert = line.output()?.assert().code(1);
+    let json: Value = serde_json::from_slice(&assert.get_output().stdout)?;
+    let word = |it: &Value, key: &str| it[key].as_str().unwrap_or("none").to_owned();
+    let answers = json["answers"].as_array().context("answers")?.iter();
+    let found: Vec<String> = answers
+        .map(|it| {
+            format!("{} {} {} {}", word(it, "scenario"), it["port"], word(it, "meaning"), word(it, "score"))
+        })
+        .collect();
+    let expected = [
+        "bind/loopback-only 8080 failed right",
+        "bind/loopback-only 11435 healthy right",
+        "bind/nothing-listens 8080 failed right",
+        "bind/nothing-listens 11435 failed right",
+        "firewall/ufw-brev 8080 healthy false_healthy",
+        "firewall/ufw-brev 11435 healthy false_healthy",
+        "vm/network-missing 8080 unknown no_answer",
+        "vm/network-missing 11435 unknown no_answer",
+    ];
+    assert_eq!(found, expected, "{json:#}");
+    Ok(())
+}
+
 /// The documentation's own map is one, and so are those beside it.
 #[test]
 fn every_map_of_the_documentation_is_one() -> Result<()> {
@@ -216,7 +302,7 @@ fn every_map_of_the_documentation_is_one() -> Result<()> {
     let example =
         page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).context("a map")?;
     harness::conform::Map::parse("docs/conform.md".as_ref(), example)?;
-    for name in ["nc.toml", "openshell-probe.toml"] {
+    for name in ["nc.toml", "openshell-probe.toml", "preflight.toml"] {
         harness::conform::Map::read(&docs(name))?;
     }
     Ok(())

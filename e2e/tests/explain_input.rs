@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::lab::{Lab, PROBE};
+use e2e::seccomp::{no_namespaces, program};
 use harness::{Noise, Posture, Ufw};
 use probe::{Cause, Explanation, Method, Report, RulesSeen, Station, SuspectTool, Verdict};
 
@@ -283,35 +284,10 @@ async fn ten_thousand_rules_have_one_that_decides() -> Result<()> {
     Ok(())
 }
 
-/// A filter that lets a process make no namespaces of users: EPERM, and for `clone3` that there is no such call, as Docker does.
-fn no_namespaces() -> Vec<u8> {
-    let (clone, unshare, clone3) =
-        if cfg!(target_arch = "aarch64") { (220, 97, 435) } else { (56, 272, 435) };
-    program(&[
-        (0x20, 0, 0, 0),           // the call's number
-        (0x15, 0, 2, clone),       // if it is clone:
-        (0x20, 0, 0, 16),          //   its flags
-        (0x45, 3, 2, 0x1000_0000), //   CLONE_NEWUSER
-        (0x15, 2, 0, unshare),
-        (0x15, 2, 0, clone3),
-        (0x06, 0, 0, 0x7fff_0000), // allowed
-        (0x06, 0, 0, 0x0005_0001), // EPERM
-        (0x06, 0, 0, 0x0005_0026), // ENOSYS
-    ])
-}
-
 /// One that forbids what a user namespace is made for, as Ubuntu's AppArmor does: it can be made, and has no rights.
 fn no_mount() -> Vec<u8> {
     let mount = if cfg!(target_arch = "aarch64") { 40 } else { 165 };
     program(&[(0x20, 0, 0, 0), (0x15, 0, 1, mount), (0x06, 0, 0, 0x0005_000d), (0x06, 0, 0, 0x7fff_0000)])
-}
-
-/// `struct sock_filter`: code, jumps where true and false, operand.
-fn program(instructions: &[(u16, u8, u8, u32)]) -> Vec<u8> {
-    let bytes = |(code, yes, no, operand): &(u16, u8, u8, u32)| {
-        [&code.to_ne_bytes()[..], &[*yes, *no], &operand.to_ne_bytes()].concat()
-    };
-    instructions.iter().flat_map(bytes).collect()
 }
 
 fn octal(bytes: &[u8]) -> String {

@@ -8,11 +8,17 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
+use assert_cmd::assert::OutputAssertExt as _;
+use e2e::desk::Desk;
 use e2e::lab::{Lab, PROBE};
 use e2e::programs;
 use e2e::roundtrip::{Tried, scenarios, table, there_and_back};
+use e2e::seccomp::no_user_namespaces;
 use harness::Ufw;
+use harness::image::Image;
 use harness::scenario::{Corpus, ScenarioFile};
+use predicates::prelude::PredicateBooleanExt as _;
+use predicates::str::contains;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -226,7 +232,11 @@ async fn a_bug_report_becomes_a_scenario() -> Result<()> {
     assert_eq!(fs::read(cage.folder.path().join("case.toml"))?, before);
     let root = cage.run(&["--privilege", "root", "replay", "host.snapshot"])?;
     ensure!(root.status.code() == Some(2) && said(&root).contains("--trust"), "{}", said(&root));
+    let left = |it: &Value| it["what"].as_str().is_some_and(|what| what.starts_with("options of networks"));
+    ensure!(!outcome["not_replayed"].as_array().context("no list")?.iter().any(left), "{outcome:#}");
     has_no_rights(&cage)?;
+    the_host_stays(&cage)?;
+    without_user_namespaces(&cage)?;
     odd(&cage).await
 }
 
@@ -246,6 +256,81 @@ fn has_no_rights(cage: &Cage) -> Result<()> {
     let ids = said.lines().find_map(|line| line.strip_prefix("ids: ")).context("no ids")?;
     let ids: Vec<u32> = ids.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
     ensure!(ids[0] == 0 && ids[1] != 0, "the host's root is the machine's: {ids:?}");
+    Ok(())
+}
+
+/// Whoever got the report stays in its host, or runs one command there, and that host's root is nobody on the machine either.
+fn the_host_stays(cage: &Cage) -> Result<()> {
+    let desk = Desk::new()?;
+    let run = |arguments: &[&str]| desk.command(arguments).current_dir(cage.folder.path()).output();
+    let outside = |uid_map: &str| uid_map.split_whitespace().nth(1).map(str::to_owned);
+    run(&["up", "case.toml"])?.assert().success().stdout(contains("case is up after "));
+    let listed = desk.look("case")?;
+    ensure!(listed["state"] == "up" && listed["network"]["name"] == "openshell-docker", "{listed:#}");
+    let owner = outside(&desk.shell("case", "cat /proc/self/uid_map")?).context("no ids")?;
+    ensure!(owner != "0", "the host's root is the machine's");
+    ensure!(desk.shell("case", "iptables -S INPUT | head -n 1")? == "-P INPUT DROP");
+    run(&["exec", "case", "--", "openshell-probe", "check"])?.assert().code(1).stdout(contains("(dropped)"));
+    run(&["exec", "case", "--in", "sandbox", "--", "cat", "/etc/hosts"])?
+        .assert()
+        .success()
+        .stdout(contains("host.openshell.internal"));
+    run(&["up", "clean", "--name", "case"])?
+        .assert()
+        .code(1)
+        .stderr(contains("there is a host case already"));
+    run(&["down", "case"])?.assert().success();
+    ensure!(desk.look("case")?.is_null());
+
+    let line = "cat /proc/self/uid_map; exit 7";
+    let fresh = run(&["exec", "case.toml", "--", "sh", "-c", line])?;
+    ensure!(fresh.status.code() == Some(7), "{}", String::from_utf8_lossy(&fresh.stderr));
+    ensure!(outside(&String::from_utf8(fresh.stdout)?) == Some(owner));
+    let trusted = run(&["exec", "case.toml", "--trust", "--", "sh", "-c", line])?;
+    ensure!(outside(&String::from_utf8(trusted.stdout)?).as_deref() == Some("0"));
+    run(&["--privilege", "root", "up", "case.toml"])?.assert().code(2).stderr(contains("--trust"));
+    // A foreign scenario names no command.
+    let text = fs::read_to_string(cage.folder.path().join("case.toml"))?;
+    let event = format!("events = [{{ run = \"touch {}\" }}]", cage.canary().display());
+    cage.file("evil.toml", text.replace("events = []", &event).as_bytes())?;
+    for arguments in [&["up", "evil.toml"][..], &["exec", "evil.toml", "--trust", "--", "true"]] {
+        run(arguments)?
+            .assert()
+            .code(2)
+            .stderr(contains("events: a scenario with a snapshot names nothing else"));
+    }
+    ensure!(!cage.canary().exists());
+    Ok(())
+}
+
+/// Where the kernel lets nobody make a user namespace, nothing is made unless it is asked for by name.
+fn without_user_namespaces(cage: &Cage) -> Result<()> {
+    let filter = cage.file("filter", &no_user_namespaces())?;
+    let rootfs = Image::debian_13()?.rootfs();
+    // The image's own setpriv, which is young enough, by the image's own loader.
+    let loaders =
+        ["lib64/ld-linux-x86-64.so.2", "lib/ld-linux-aarch64.so.1"].map(|it| rootfs.join("usr").join(it));
+    let loader = loaders.into_iter().find(|it| it.is_file()).context("the image has no loader")?;
+    let libraries = rootfs.join(format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH));
+    let run = |arguments: &[&str]| -> Result<Output> {
+        let mut command = Command::new(&loader);
+        command.arg("--library-path").arg(&libraries).arg(rootfs.join("usr/bin/setpriv"));
+        command.arg("--seccomp-filter").arg(&filter).arg(programs::harness()?).args(arguments);
+        Ok(command.current_dir(cage.folder.path()).output()?)
+    };
+    for arguments in [
+        &["replay", "host.snapshot"][..],
+        &["replay", "host.snapshot", "--shell"],
+        &["replay", "host.snapshot", "--as-scenario", "other.toml"],
+        &["run", "case.toml"],
+        &["up", "case.toml"],
+        &["exec", "case.toml", "--", "true"],
+    ] {
+        let refused = run(arguments)?.assert().code(2).stdout("");
+        refused.stderr(contains("user namespace: ").and(contains("\nhint: as root, --trust gives the host")));
+    }
+    ensure!(!cage.folder.path().join("other.toml").exists());
+    run(&["replay", "host.snapshot", "--trust"])?.assert().success().stdout(contains("8080 gateway: agrees"));
     Ok(())
 }
 

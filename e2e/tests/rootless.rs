@@ -85,7 +85,12 @@ openshell-harness logs clean | grep '== the engine'
 openshell-harness pcap clean --link lo --count 2 -o packets &
 until openshell-harness exec clean -- bash -c '</dev/tcp/127.0.0.1/8080' && ! kill -0 $!; do :; done 2>/dev/null
 wait $! && echo "$(stat -c %s packets) bytes of packets"
+openshell-harness exec clean -- openshell-probe snapshot -o - >host.snapshot
 openshell-harness down clean
+openshell-harness replay host.snapshot --as-scenario case.toml >replayed
+openshell-harness up case.toml
+openshell-harness exec case -- sh -c 'echo the host of a snapshot has ids of $(cut -c 12-22 /proc/self/uid_map | head -n 1)'
+openshell-harness down case
 openshell-harness list
 openshell-harness exec clean --bind "$PWD/own:rw" -- sh -c "cat $PWD/own/file; echo new >$PWD/own/new; exit 5" || echo "exec ended with $?"
 stat -c 'new is of %u' own/new
@@ -96,17 +101,19 @@ find run -mindepth 2
 fn an_ordinary_user_has_hosts_that_stay_and_one_for_a_command() -> Result<()> {
     let output = User::COMPLETE.command("/bin/sh", &[])?.args(["-ec", HOSTS]).output()?;
     let said = String::from_utf8(output.stdout.clone())?;
-    output
-        .assert()
-        .success()
-        .stderr(contains("2 packets").and(contains("clean is gone\nthere is no host; ")));
+    output.assert().success().stderr(
+        contains("2 packets")
+            .and(contains("clean is gone\n"))
+            .and(contains("case is gone\nthere is no host; ")),
+    );
     let expected = [
         "clean is up after ",
         "clean  up ",
         "root is 0 on host-1\nexec ended with 3\n",
         "8080 gateway        ok: ",
         "a shell\nshell ended with 4\n1\n== the engine\n",
-        " bytes of packets\nseen\nexec ended with 5\nnew is of 1000\n",
+        " bytes of packets\ncase is up after ",
+        "the host of a snapshot has ids of 1000\nseen\nexec ended with 5\nnew is of 1000\n",
     ];
     let mut rest = said.as_str();
     for words in expected {

@@ -7,6 +7,7 @@
 pub mod table;
 
 use std::path::{Path, PathBuf};
+use std::process::Output;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
@@ -14,6 +15,7 @@ use harness::replay::{Outcome, Replay};
 use harness::scenario::format::{Event, Expect};
 use harness::scenario::{Look, Moment, Observer, Runner, ScenarioFile};
 use harness::{Host, Privilege};
+use probe::{Report, TargetReport};
 use snapshot::Snapshot;
 
 use crate::lab::PROBE;
@@ -50,18 +52,44 @@ pub async fn there_and_back(probe: &Path, file: &ScenarioFile) -> Result<Tried> 
         return Ok(Tried::Skipped(reason));
     }
     let snapshot = taker.taken.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let snapshot = snapshot.with_context(|| format!("{}: no snapshot was taken", file.name()))?;
+    let Taken { snapshot, settings } =
+        snapshot.with_context(|| format!("{}: no snapshot was taken", file.name()))?;
     let replay = Replay::new(probe).privilege(Privilege::Auto);
-    Ok(Tried::Replayed(replay.run(&snapshot).await.with_context(|| file.name())?))
+    let outcome = replay.run(&snapshot).await.with_context(|| file.name())?;
+    for target in outcome.targets.iter().filter(|target| target.agrees && target.there.decided.is_some()) {
+        let there =
+            settings.iter().find(|(port, _)| *port == target.port).and_then(|(_, text)| text.as_ref());
+        let (name, port, here) = (file.name(), target.port, target.here.set_by.as_ref());
+        ensure!(there == here, "{name} {port}: set by {there:?} there and by {here:?} here");
+    }
+    Ok(Tried::Replayed(outcome))
+}
+
+/// What is brought from a host.
+struct Taken {
+    snapshot: Snapshot,
+    /// The setting that decides about each port, which a snapshot does not have.
+    settings: Vec<(u16, Option<String>)>,
 }
 
 /// Takes a snapshot of a scenario's host at its last check.
 struct Taker<'a> {
     check: &'a [String],
-    taken: Mutex<Option<Snapshot>>,
+    taken: Mutex<Option<Taken>>,
 }
 
 impl Taker<'_> {
+    /// As the scenario's user.
+    async fn ask(&self, moment: &Moment<'_>, words: &[&str], targets: &[String]) -> Result<Output> {
+        let command = moment.host.command(PROBE).args(words.iter().copied());
+        let command = command.args(targets.iter().cloned()).args(self.check.iter().cloned());
+        let command = match moment.user {
+            Some((user, group)) => command.user(user, group).env("HOME", "/tmp"),
+            None => command,
+        };
+        Ok(command.deadline(std::time::Duration::from_secs(120)).output().await?)
+    }
+
     async fn take(&self, moment: Moment<'_>) -> Result<()> {
         let expected = moment.expected.iter().filter(|(_, expect)| expect.at.is_none());
         let target = |(_, expect): &(usize, &Expect)| {
@@ -72,16 +100,21 @@ impl Taker<'_> {
         if targets.is_empty() {
             return Ok(());
         }
-        let command = moment.host.command(PROBE).args(["snapshot", "--force", "-o", FILE]);
-        let command = command.args(targets).args(self.check.iter().cloned());
-        let command = match moment.user {
-            Some((user, group)) => command.user(user, group).env("HOME", "/tmp"),
-            None => command,
-        };
-        let output = command.deadline(std::time::Duration::from_secs(120)).output().await?;
+        let output = self.ask(&moment, &["snapshot", "--force", "-o", FILE], &targets).await?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let snapshot = snapshot::read_file(&moment.host.path(FILE))?;
-        *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
+        let mut settings = Vec::new();
+        if snapshot.check.targets.iter().any(|target| target.decided.is_some()) {
+            let output = self.ask(&moment, &["explain", "--format", "json"], &targets).await?;
+            let report: Report = serde_json::from_slice(&output.stdout)
+                .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+            let text = |it: &TargetReport| {
+                Some(it.explanation.as_ref()?.decided.as_ref()?.setting.as_ref()?.text.clone())
+            };
+            settings = report.targets.iter().map(|it| (it.port, text(it))).collect();
+        }
+        let taken = Taken { snapshot, settings };
+        *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
         Ok(())
     }
 }

@@ -1,15 +1,17 @@
 //! `openshell-harness exec`, `shell` and `pcap`: programs in hosts.
 
-use std::fs::File;
-use std::io::{IsTerminal, stdout};
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::{self, IsTerminal, stdout};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use harness::Privilege;
 use harness::standing::{Capture, Entry, Folder, Inside, Name, Program, StandingError, Task, run_fresh};
 
+use super::enclose::Barred;
 use super::output::{self, Progress};
 use super::source::{HostArguments, Source, Usage, is_file};
 
@@ -70,7 +72,7 @@ pub(super) struct PcapArguments {
     duration: Option<Duration>,
 }
 
-pub(super) fn exec(arguments: ExecArguments) -> Result<ExitCode> {
+pub(super) fn exec(arguments: ExecArguments, privilege: Privilege) -> Result<ExitCode> {
     let task = Task::Command { argv: arguments.command, cwd: arguments.workdir, env: arguments.env };
     let program = Program { task, inside: arguments.inside };
     let fresh = arguments.fresh || !arguments.host.is_empty() || is_file(&arguments.target);
@@ -78,16 +80,24 @@ pub(super) fn exec(arguments: ExecArguments) -> Result<ExitCode> {
         && let Ok(name) = arguments.target.parse::<Name>()
         && let Ok(entry) = Folder::open().and_then(|folder| folder.find(&name))
     {
+        privilege.enter()?;
         return in_standing(&entry, &program, None);
     }
-    let order = Source::read(&arguments.target).and_then(|source| {
-        let name = "exec".parse().map_err(Usage::of)?;
-        Ok((source.order(name, &arguments.host)?, source.file))
-    });
-    let (order, file) = match order {
+    let source = match Source::read(&arguments.target) {
+        Ok(source) => source,
+        Err(Usage(message)) => return Ok(output::refuse(message)),
+    };
+    let probe = match source.enter(privilege, &arguments.host) {
+        Ok(probe) => probe,
+        Err(Barred::Refused(message)) => return Ok(output::refuse(message)),
+        Err(Barred::Failed(error)) => return Err(error),
+    };
+    let name = "exec".parse().map_err(Usage::of);
+    let order = match name.and_then(|name| source.order(name, &arguments.host, probe)) {
         Ok(order) => order,
         Err(Usage(message)) => return Ok(output::refuse(message)),
     };
+    let file = source.file;
     let progress = std::sync::Arc::new(Progress::begin());
     let shown = progress.clone();
     let options = order.options()?.on_progress(move |what| shown.show(what));
@@ -124,10 +134,33 @@ pub(super) fn pcap(arguments: PcapArguments) -> Result<ExitCode> {
         sandbox: arguments.sandbox,
         count: arguments.count,
         duration: arguments.duration,
+        replace: false,
     };
-    let output = arguments.output.map(|path| File::create(&path).with_context(|| path.display().to_string()));
+    let Some(path) = arguments.output else {
+        let program = Program { task: Task::Capture(capture), inside: Inside::Engine };
+        return in_standing(&entry, &program, None);
+    };
+    let (file, is_new) = open_output(&path).with_context(|| path.display().to_string())?;
+    let kept = file.try_clone().with_context(|| path.display().to_string())?;
+    let capture = Capture { replace: true, ..capture };
     let program = Program { task: Task::Capture(capture), inside: Inside::Engine };
-    in_standing(&entry, &program, output.transpose()?)
+    let code = in_standing(&entry, &program, Some(file));
+    // Nothing was captured, not even a file's head.
+    if is_new && kept.metadata().is_ok_and(|found| found.len() == 0) {
+        fs::remove_file(&path).with_context(|| path.display().to_string())?;
+    }
+    code
+}
+
+/// The file to write, and whether it was made for that. What is in it stays until the capture begins, which may fail.
+fn open_output(path: &Path) -> io::Result<(File, bool)> {
+    match File::create_new(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            // A name that leads nowhere is a file that is to be made there, as for any program.
+            Ok((File::options().write(true).create(true).truncate(false).open(path)?, false))
+        }
+        made => Ok((made?, true)),
+    }
 }
 
 /// A host that is up; one that is not known is the caller's mistake.

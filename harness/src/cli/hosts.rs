@@ -7,8 +7,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use harness::Privilege;
 use harness::standing::{Entry, Folder, Listed, Name, StandingError, State, start};
 
+use super::enclose::Barred;
 use super::output::{self, Progress};
 use super::source::{HostArguments, Source, Usage};
 
@@ -50,16 +52,32 @@ pub(super) struct CleanArguments {
     dry_run: bool,
 }
 
-pub(super) fn up(arguments: &UpArguments) -> Result<ExitCode> {
-    let order = Source::read(&arguments.source).and_then(|source| {
+pub(super) fn up(arguments: &UpArguments, privilege: Privilege) -> Result<ExitCode> {
+    let named = Source::read(&arguments.source).and_then(|source| {
         let name = arguments.name.clone().map_or_else(|| source.name(), Ok)?;
-        Ok((source.order(name, &arguments.host)?, source.file.scenario.title))
+        Ok((source, name))
     });
-    let (order, title) = match order {
+    let (source, name) = match named {
+        Ok(named) => named,
+        Err(Usage(message)) => return Ok(output::refuse(message)),
+    };
+    let foreign = source.file.snapshot.is_some() && !arguments.host.trust;
+    // While all of the caller's hosts can be seen.
+    if let Ok(entry) = Folder::open()?.find(&name) {
+        return Err(StandingError::Exists { name, state: entry.look().state }.into());
+    }
+    let folder = if foreign { Some(Folder::for_foreign()?) } else { None };
+    let probe = match source.enter(privilege, &arguments.host) {
+        Ok(probe) => probe,
+        Err(Barred::Refused(message)) => return Ok(output::refuse(message)),
+        Err(Barred::Failed(error)) => return Err(error),
+    };
+    let order = match source.order(name, &arguments.host, probe) {
         Ok(order) => order,
         Err(Usage(message)) => return Ok(output::refuse(message)),
     };
-    let folder = Folder::open()?;
+    let title = source.file.scenario.title;
+    let folder = folder.map_or_else(Folder::open, Ok)?;
     let progress = Progress::begin();
     let entry = start(&folder, &order, |what| progress.show(what))?;
     let elapsed = progress.end();

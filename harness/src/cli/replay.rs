@@ -125,6 +125,9 @@ fn say(outcome: &Outcome) {
         for (where_, said) in [("there", &target.there), ("here", &target.here)] {
             output::line(format_args!("  {where_:5}  {:width$}  {}", said.to_string(), said.rule()));
         }
+        if let Some(setting) = &target.here.set_by {
+            output::line(format_args!("  set by {setting}"));
+        }
         if let Some(why) = &target.cannot {
             output::line(format_args!("  it cannot be the same: {why}"));
         }

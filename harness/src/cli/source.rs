@@ -6,8 +6,9 @@ use std::path::{Component, Path, PathBuf};
 use clap::Args;
 use harness::image::Image;
 use harness::standing::{BadName, Name, Order};
-use harness::{Preset, scenario::ScenarioFile};
+use harness::{Preset, Privilege, scenario::ScenarioFile};
 
+use super::enclose::{self, Barred};
 use super::reproduce::find_probe;
 
 /// Words of which the mistake is the caller's.
@@ -28,6 +29,9 @@ pub(super) struct HostArguments {
     /// Lets the host see a file or folder of the machine at the same place: for reading, with `:rw` for writing too
     #[arg(long, value_name = "PATH[:rw]")]
     pub(super) bind: Vec<String>,
+    /// Give the host of a snapshot root's rights, for a snapshot that you trust; otherwise it has none, also where root makes it
+    #[arg(long)]
+    pub(super) trust: bool,
 }
 
 impl HostArguments {
@@ -61,11 +65,6 @@ impl Source {
         let path = PathBuf::from(word);
         let text = std::fs::read_to_string(&path).map_err(|error| Usage(format!("{word}: {error}")))?;
         let file = ScenarioFile::parse(&path, &text).map_err(Usage::of)?;
-        if let Some(replay) = &file.scenario.replay {
-            let snapshot = path.with_file_name(&replay.snapshot);
-            let hint = format!("openshell-harness replay {} --shell", snapshot.display());
-            return Err(Usage(format!("{word}: its host is that of a snapshot\nhint: {hint}")));
-        }
         Ok(Self { word: word.to_owned(), path, text, file })
     }
 
@@ -76,8 +75,31 @@ impl Source {
         stem.parse().map_err(unnamed)
     }
 
+    /// Lets this process make the host: for that of a snapshot it gives up all rights on the machine. Called before
+    /// [`order`](Self::order), with one thread. Returns the probe, if there is one: a host is of use without it.
+    pub(super) fn enter(
+        &self,
+        privilege: Privilege,
+        host: &HostArguments,
+    ) -> Result<Option<PathBuf>, Barred> {
+        let mut programs: Vec<PathBuf> = find_probe(None).into_iter().collect();
+        if self.file.snapshot.is_none() {
+            privilege.enter()?;
+        } else {
+            enclose::enter(privilege, host.trust, &mut programs)?;
+        }
+        Ok(programs.pop())
+    }
+
     /// All of it together.
-    pub(super) fn order(&self, name: Name, host: &HostArguments) -> Result<Order, Usage> {
+    pub(super) fn order(
+        &self,
+        name: Name,
+        host: &HostArguments,
+        probe: Option<PathBuf>,
+    ) -> Result<Order, Usage> {
+        let snapshot =
+            self.file.snapshot.as_deref().map(snapshot::to_bytes).transpose().map_err(Usage::of)?;
         if host.image.as_deref() == Some("machine")
             && let Some(missing) = ENGINE.into_iter().find(|program| !on_path(program))
         {
@@ -100,8 +122,9 @@ impl Source {
             text: self.text.clone(),
             image: host.image.clone(),
             binds,
-            // A host is of use without one.
-            probe: find_probe(None).ok(),
+            probe,
+            snapshot,
+            trusted: host.trust,
         })
     }
 }

@@ -124,7 +124,8 @@ fn hide_the_machines_files(root: &Path) -> Result<(), Failure> {
 /// A pristine `/etc/ufw` and `/etc/default/ufw` from the templates that the package installs.
 fn restore_ufw(root: &Path, templates: &Path) -> io::Result<()> {
     let ufw = root.join("etc/ufw");
-    fs::create_dir(ufw.join("applications.d"))?;
+    // A machine may have the package without its folder.
+    fs::create_dir_all(ufw.join("applications.d"))?;
     for folder in [templates.to_owned(), templates.join("iptables")] {
         for entry in fs::read_dir(folder)?.flatten().filter(|entry| entry.path().is_file()) {
             let target = ufw.join(entry.file_name());

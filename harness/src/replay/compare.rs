@@ -46,6 +46,9 @@ pub struct Said {
     pub cause: Option<String>,
     /// The rule or policy that decided. Of the replayed host it has the number that it had there.
     pub decided: Option<Decided>,
+    /// The setting that it stems from, in its tool's words; a snapshot does not have that of the captured host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_by: Option<String>,
 }
 
 impl Said {
@@ -96,6 +99,7 @@ fn target(snapshot: &Snapshot, plan: &Plan, there: &snapshot::Target, here: Opti
         verdict: there.verdict.to_string(),
         cause: there.cause.as_ref().map(ToString::to_string),
         decided: there.decided.clone(),
+        set_by: None,
     };
     let here = here.map_or_else(nothing, |here| said(plan, here));
     let same_rule = snapshot.rules.is_none() || captured.place() == here.place();
@@ -110,7 +114,7 @@ fn target(snapshot: &Snapshot, plan: &Plan, there: &snapshot::Target, here: Opti
 }
 
 fn nothing() -> Said {
-    Said { verdict: "nothing".to_owned(), cause: None, decided: None }
+    Said { verdict: "nothing".to_owned(), cause: None, decided: None, set_by: None }
 }
 
 fn said(plan: &Plan, here: &TargetReport) -> Said {
@@ -129,5 +133,9 @@ fn said(plan: &Plan, here: &TargetReport) -> Said {
         verdict: word(&here.verdict),
         cause: here.cause.as_ref().map(word),
         decided: decided.map(|decided| plan.rules.captured(&decided)),
+        set_by: here
+            .explanation
+            .as_ref()
+            .and_then(|it| Some(it.decided.as_ref()?.setting.as_ref()?.text.clone())),
     }
 }

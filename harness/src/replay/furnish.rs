@@ -1,11 +1,11 @@
 //! Makes a plan true in a host that has booted.
 
-use std::fs;
+use std::{fs, io};
 
 use bollard::models::{Ipam, IpamConfig};
 
 use super::feed;
-use super::plan::{Kind, NetworkPlan, NotReplayed, Plan, ServicePlan, Setting};
+use super::plan::{Kind, NetworkPlan, NotReplayed, Plan, ServicePlan, Setting, UfwFiles};
 use crate::engine::{Engine, EngineError, Network, NetworkInfo};
 use crate::host::{BootError, ExecError, Host, HostBuilder};
 use crate::machine::would_load;
@@ -93,6 +93,11 @@ impl Furnished {
                 refused.push(NotReplayed { what: piece.what.clone(), why: feed::words(&said) });
             }
         }
+        if let Some(files) = &plan.ufw
+            && let Err(error) = write_ufw(host, files)
+        {
+            refused.push(left("UFW's settings".to_owned(), error));
+        }
         Ok(Self { network, refused, _services: services })
     }
 }
@@ -125,6 +130,20 @@ async fn create(host: &Host, plan: &NetworkPlan) -> Result<Option<NetworkInfo>, 
         Err(EngineError::Unexpected { .. }) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// UFW's files, for what reads them: its rules are in the kernel already, and UFW itself is not run.
+fn write_ufw(host: &Host, files: &UfwFiles) -> io::Result<()> {
+    let write = |path: &str, text: &dyn Fn(&str) -> Option<String>| {
+        let path = host.path(path);
+        match text(&fs::read_to_string(&path)?) {
+            Some(text) => fs::write(&path, text),
+            None => Ok(()),
+        }
+    };
+    write("/etc/default/ufw", &|template| Some(files.default_file(template)))?;
+    write("/etc/ufw/user.rules", &|template| files.rules_file(template))?;
+    write("/etc/ufw/ufw.conf", &|_| Some(files.conf.clone()))
 }
 
 /// What is written has effect in the network namespace of the thread that writes.

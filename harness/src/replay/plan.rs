@@ -7,6 +7,7 @@ mod rules;
 mod services;
 mod settings;
 mod translation;
+mod ufw;
 
 use std::net::IpAddr;
 
@@ -18,6 +19,7 @@ pub(super) use network::NetworkPlan;
 pub(super) use rules::{Feed, RulesPlan, Tool};
 pub(super) use services::{Kind, ServicePlan};
 pub(super) use settings::Setting;
+pub(super) use ufw::UfwFiles;
 
 /// Something of the captured host that the replayed one has not.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -43,6 +45,8 @@ pub struct Plan {
     pub(super) settings: Vec<Setting>,
     pub(super) services: Vec<ServicePlan>,
     pub(super) rules: RulesPlan,
+    /// What UFW's own files say, where it was there.
+    pub(super) ufw: Option<UfwFiles>,
     /// What the kernel must have loaded for the rules.
     pub(super) modules: Vec<&'static str>,
     not_replayed: Vec<NotReplayed>,
@@ -74,6 +78,10 @@ impl Plan {
         let settings = settings::settings(snapshot, &bridges, &mut left);
         let services = services::services(snapshot, &mut left);
         let rules = rules::rules(snapshot, &mut left);
+        let ufw = ufw::files(snapshot, &mut left);
+        if snapshot.firewalld.is_some() {
+            left.push("firewalld's settings", "its rules are replayed, and no file of its own is written");
+        }
         for target in &snapshot.check.targets {
             if let Some(why) = hindrance(snapshot, target) {
                 left.push(format!("what decides about port {}", target.port), why);
@@ -92,6 +100,7 @@ impl Plan {
             settings,
             services,
             rules,
+            ufw,
             modules: snapshot.rules.as_ref().map(modules::modules).unwrap_or_default(),
             not_replayed: left.0,
         }

@@ -97,6 +97,19 @@ impl ScenarioFile {
     /// # Errors
     /// When it is no scenario.
     pub fn parse(path: &Path, text: &str) -> Result<Self, FileError> {
+        Self::parse_by(path, text, |file, name| file.read_snapshot(name))
+    }
+
+    /// The same, where the snapshot beside it is read already.
+    pub(crate) fn parse_with(path: &Path, text: &str, snapshot: Snapshot) -> Result<Self, FileError> {
+        Self::parse_by(path, text, |file, _| file.take_snapshot(snapshot))
+    }
+
+    fn parse_by(
+        path: &Path,
+        text: &str,
+        snapshot: impl FnOnce(&mut Self, &str) -> Result<(), FileError>,
+    ) -> Result<Self, FileError> {
         let form = |error: toml::de::Error| {
             let Fault { line, message, text } = Fault::of(text, &error);
             FileError::Form { path: path.to_owned(), line, message, text }
@@ -110,7 +123,7 @@ impl ScenarioFile {
         let mut file = Self { path: path.to_owned(), scenario, snapshot: None, event_lines, expect_lines };
         file.check()?;
         if let Some(replay) = file.scenario.replay.clone() {
-            file.read_snapshot(&replay.snapshot)?;
+            snapshot(&mut file, &replay.snapshot)?;
         }
         Ok(file)
     }

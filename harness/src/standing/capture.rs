@@ -14,8 +14,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{LinkAddr, SockType, bind};
+use nix::sys::stat::fstat;
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use nix::unistd::ftruncate;
 use serde::{Deserialize, Serialize};
 
 use crate::packets::pcap::{self, LinkType};
@@ -44,6 +46,9 @@ pub struct Capture {
     pub count: Option<u64>,
     /// Ends after so much time.
     pub duration: Option<Duration>,
+    /// Standard output is a file of which the content is replaced when the capture begins.
+    #[serde(default)]
+    pub replace: bool,
 }
 
 /// Runs in place of `main`, in the host: captures until the count or the time is reached, or a signal comes.
@@ -60,6 +65,9 @@ pub(super) fn run(config: &str) -> Result<i32, String> {
     let timer = timer(capture.duration).map_err(said("set the time"))?;
     let (socket, index) = open(&link).map_err(|error| format!("capture on {link}: {error}"))?;
     let mut output = io::stdout().lock();
+    if capture.replace && fstat(&output).is_ok_and(|found| found.st_mode & libc::S_IFMT == libc::S_IFREG) {
+        ftruncate(&output, 0).map_err(said("empty the file"))?;
+    }
     let mut taken = 0;
     let mut written = write(&mut output, &pcap::header(LinkType::Ethernet, SNAP));
     crate::service::say(format_args!("capturing on {link}; Ctrl-C ends it"));

@@ -61,6 +61,10 @@ pub struct Order {
     pub binds: Vec<(PathBuf, bool)>,
     /// The probe to have on the `PATH`.
     pub probe: Option<PathBuf>,
+    /// The host of a scenario with a snapshot: the snapshot's file, as it was read.
+    pub snapshot: Option<Vec<u8>>,
+    /// Such a host has the same rights as others.
+    pub trusted: bool,
 }
 
 impl Order {
@@ -76,6 +80,9 @@ impl Order {
         }
         if let Some(probe) = &self.probe {
             options = options.probe(probe);
+        }
+        if self.trusted {
+            options = options.trust_snapshots();
         }
         Ok(self.binds.iter().fold(options, |options, (path, writable)| options.bind(path, *writable)))
     }
@@ -111,7 +118,9 @@ pub fn start(folder: &Folder, order: &Order, progress: impl Fn(&str)) -> Result<
     let (Some(mut lifeline), Some(events)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(StandingError::Failed("a caretaker without pipes".to_owned()));
     };
-    let mut line = serde_json::to_vec(order).map_err(io::Error::from).map_err(failed("describe the host"))?;
+    let mut line = serde_json::to_vec(&(folder.path(), order))
+        .map_err(io::Error::from)
+        .map_err(failed("describe the host"))?;
     line.push(b'\n');
     // One that is gone already says why below.
     let _ = lifeline.write_all(&line);
@@ -162,8 +171,16 @@ fn take_care() -> Result<(), String> {
     umask(Mode::from_bits_truncate(0o077));
     let mut line = Vec::new();
     io::stdin().lock().read_until(b'\n', &mut line).map_err(|error| error.to_string())?;
-    let order: Order = serde_json::from_slice(&line).map_err(|error| format!("read what to do: {error}"))?;
-    let file = ScenarioFile::parse(&order.path, &order.text).map_err(|error| error.to_string())?;
+    let (folder, order): (PathBuf, Order) =
+        serde_json::from_slice(&line).map_err(|error| format!("read what to do: {error}"))?;
+    let file = match &order.snapshot {
+        None => ScenarioFile::parse(&order.path, &order.text).map_err(|error| error.to_string())?,
+        // Its file may be out of this process's reach, or another one by now.
+        Some(bytes) => {
+            let snapshot = snapshot::read(&bytes[..]).map_err(|error| error.to_string())?;
+            ScenarioFile::parse_with(&order.path, &order.text, snapshot).map_err(|error| error.to_string())?
+        }
+    };
     let options = order.options().map_err(|error| error.to_string())?;
 
     let record = Record {
@@ -185,7 +202,7 @@ fn take_care() -> Result<(), String> {
         let _inside = runtime.enter();
         Signals::listen()?
     };
-    let folder = Folder::open().map_err(|error| error.to_string())?;
+    let folder = Folder::at(folder, nix::unistd::geteuid().as_raw()).map_err(|error| error.to_string())?;
     let entry = folder.claim(&record).map_err(|error| error.to_string())?;
     let caretaker = record.caretaker.clone();
     let result =

@@ -19,6 +19,8 @@ pub struct Entry {
     /// The host's name.
     pub name: Name,
     pub(super) path: PathBuf,
+    /// Its record is somebody else's: only processes of this user are ended because of it.
+    pub(super) only: Option<u32>,
 }
 
 impl Entry {

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use super::entry::Entry;
 use super::error::StandingError;
+use super::foreign::Foreign;
 use super::name::Name;
 use super::record::Record;
-use crate::privilege;
+use crate::privilege::{self, Privilege};
 
 /// The folder's name in `$XDG_RUNTIME_DIR`, and the beginning of that in `/run`.
 const FOLDER: &str = "openshell-harness";
@@ -21,6 +22,8 @@ const NEW: &str = ".new-";
 #[derive(Clone, Debug)]
 pub struct Folder {
     path: PathBuf,
+    /// For the machine's root: where its hosts of others' snapshots are, once there was one.
+    foreign: Option<Foreign>,
 }
 
 impl Folder {
@@ -30,6 +33,27 @@ impl Folder {
     /// # Errors
     /// When it is not private: another user's, a link, or open to others.
     pub fn open() -> Result<Self, StandingError> {
+        let mut folder = Self::own()?;
+        if Privilege::is_machines_root() {
+            folder.foreign = Foreign::beside(&folder.path)?;
+        }
+        Ok(folder)
+    }
+
+    /// For hosts of others' snapshots, made by a process that has entered a user namespace afterwards: for the machine's root a folder
+    /// that belongs to an id that owns nothing else, for everybody else the same one.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn for_foreign() -> Result<Self, StandingError> {
+        let own = Self::own()?;
+        if !Privilege::is_machines_root() {
+            return Ok(own);
+        }
+        Ok(Self { path: Foreign::make(&own.path)?.path, foreign: None })
+    }
+
+    fn own() -> Result<Self, StandingError> {
         let user = nix::unistd::geteuid().as_raw();
         // Who has entered a user namespace is root there, and has the same hosts as before.
         let outside = privilege::owner().unwrap_or(user);
@@ -43,7 +67,7 @@ impl Folder {
         Self::at(PathBuf::from(format!("/run/{FOLDER}-{outside}")), user)
     }
 
-    fn at(path: PathBuf, user: u32) -> Result<Self, StandingError> {
+    pub(super) fn at(path: PathBuf, user: u32) -> Result<Self, StandingError> {
         match fs::DirBuilder::new().mode(0o700).create(&path) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -57,7 +81,7 @@ impl Folder {
             }
         }
         require_own(&path, user, 0o077)?;
-        Ok(Self { path })
+        Ok(Self { path, foreign: None })
     }
 
     /// Where it is.
@@ -71,8 +95,10 @@ impl Folder {
     /// # Errors
     /// When there is none.
     pub fn find(&self, name: &Name) -> Result<Entry, StandingError> {
-        let entry = self.entry(name);
-        if entry.path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        let own = self.entry(name);
+        let foreign = self.foreign.as_ref().map(|foreign| foreign.entry(name));
+        let is_there = |entry: &Entry| entry.path.symlink_metadata().is_ok_and(|found| found.is_dir());
+        if let Some(entry) = [Some(own), foreign].into_iter().flatten().find(is_there) {
             return Ok(entry);
         }
         let names: Vec<String> = self.entries()?.iter().map(|entry| entry.name.to_string()).collect();
@@ -89,7 +115,11 @@ impl Folder {
     /// When the folder cannot be read.
     pub fn entries(&self) -> Result<Vec<Entry>, StandingError> {
         let mut entries: Vec<Entry> =
-            self.names()?.iter().filter_map(|name| Some(self.entry(&name.parse().ok()?))).collect();
+            names(&self.path)?.iter().filter_map(|name| Some(self.entry(&name.parse().ok()?))).collect();
+        if let Some(foreign) = &self.foreign {
+            let names = names(&foreign.path)?;
+            entries.extend(names.iter().filter_map(|name| Some(foreign.entry(&name.parse().ok()?))));
+        }
         entries.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(entries)
     }
@@ -99,31 +129,21 @@ impl Folder {
     /// # Errors
     /// When the folder cannot be read.
     pub fn abandoned(&self) -> Result<Vec<PathBuf>, StandingError> {
-        let mut paths: Vec<PathBuf> = self
-            .names()?
-            .iter()
-            .filter(|name| name.starts_with(NEW))
-            .map(|name| self.path.join(name))
+        let mut found = Vec::new();
+        for folder in [Some(&self.path), self.foreign.as_ref().map(|it| &it.path)].into_iter().flatten() {
+            let left = names(folder)?.into_iter().filter(|name| name.starts_with(NEW));
+            found.extend(left.map(|name| folder.join(name)));
+        }
+        let mut paths: Vec<PathBuf> = found
+            .into_iter()
             .filter(|path| !Record::read(path).is_ok_and(|record| record.caretaker.is_alive()))
             .collect();
         paths.sort();
         Ok(paths)
     }
 
-    fn names(&self) -> Result<Vec<String>, StandingError> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&self.path).map_err(StandingError::io(&self.path))? {
-            let entry = entry.map_err(StandingError::io(&self.path))?;
-            // A link is nobody's host.
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                names.extend(entry.file_name().into_string());
-            }
-        }
-        Ok(names)
-    }
-
     fn entry(&self, name: &Name) -> Entry {
-        Entry { name: name.clone(), path: self.path.join(name.as_str()) }
+        Entry { name: name.clone(), path: self.path.join(name.as_str()), only: None }
     }
 
     /// Makes a host's folder, which has its record from the first moment on.
@@ -146,6 +166,18 @@ impl Folder {
     }
 }
 
+fn names(folder: &Path) -> Result<Vec<String>, StandingError> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(StandingError::io(folder))? {
+        let entry = entry.map_err(StandingError::io(folder))?;
+        // A link is nobody's host.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            names.extend(entry.file_name().into_string());
+        }
+    }
+    Ok(names)
+}
+
 /// The folder of the caller's session, if it has one. `user` is its number as files have it here, `outside` that of the machine.
 fn runtime_folder(
     user: u32,
@@ -161,7 +193,7 @@ fn runtime_folder(
 
 /// A folder of that user's, in which nobody else has the permissions of `others`. It is looked at itself, and not what a link
 /// leads to.
-fn require_own(path: &Path, user: u32, others: u32) -> Result<(), StandingError> {
+pub(super) fn require_own(path: &Path, user: u32, others: u32) -> Result<(), StandingError> {
     let refuse = |message: String, hint: &'static str| {
         Err(StandingError::Folder { path: path.to_owned(), message, hint })
     };

@@ -22,6 +22,7 @@ mod client;
 mod entry;
 mod error;
 mod folder;
+mod foreign;
 mod name;
 mod process;
 mod program;

@@ -35,6 +35,15 @@ impl ProcessId {
         Self::of(self.pid).as_ref() == Some(self)
     }
 
+    /// The user that it runs as, when it still runs.
+    pub(super) fn user(&self) -> Option<u32> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
+        let user =
+            status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().next()?.parse();
+        // The id is still the right process's.
+        self.is_alive().then_some(user.ok()?)
+    }
+
     /// A descriptor of it, when it still runs. It stays this process's, whatever becomes of the id.
     fn open(&self) -> Option<OwnedFd> {
         let descriptor = pidfd_open(Pid::from_raw(self.pid)?, PidfdFlags::empty()).ok()?;

@@ -57,7 +57,10 @@ async fn all(request: &Request) -> Option<Vec<NetworkFacts>> {
 }
 
 fn network(gathering: &mut Gathering, facts: &NetworkFacts, name: &str, role: Role) -> Network {
-    let options: Vec<_> = facts.options.iter().map(|(key, value)| option(gathering, key, value)).collect();
+    // Docker's word for the network that it makes itself, which every engine has and nobody can ask for.
+    let own = |key: &str, value: &str| key == "com.docker.network.bridge.default_bridge" && value == "true";
+    let options = facts.options.iter().filter(|(key, value)| !own(key, value));
+    let options: Vec<_> = options.map(|(key, value)| option(gathering, key, value)).collect();
     let strange = options.iter().filter(|option| option.is_none()).count();
     gathering.leave(What::NetworkOptions, Why::NotAllowed, strange);
     let bridge = (facts.driver == "bridge").then(|| gathering.names.interface(&facts.bridge_name()));

@@ -44,8 +44,15 @@ impl ScenarioFile {
         Self { path, scenario, snapshot, event_lines: Vec::new(), expect_lines: Vec::new() }
     }
 
-    /// Reads the snapshot that the file names.
-    pub(super) fn read_snapshot(&mut self, name: &str) -> Result<(), FileError> {
+    /// Takes the snapshot that the file names.
+    pub(super) fn take_snapshot(&mut self, snapshot: Snapshot) -> Result<(), FileError> {
+        self.names_nothing_else()?;
+        self.scenario.check = Plan::arguments(&snapshot);
+        self.snapshot = Some(Arc::new(snapshot));
+        Ok(())
+    }
+
+    fn names_nothing_else(&self) -> Result<(), FileError> {
         let scenario = &self.scenario;
         let more = [
             ("events", !scenario.events.is_empty()),
@@ -59,14 +66,18 @@ impl ScenarioFile {
                 format!("{key}: a scenario with a snapshot names nothing else; the snapshot says it all");
             return Err(self.wrong(1, message));
         }
+        Ok(())
+    }
+
+    /// Reads the snapshot that the file names.
+    pub(super) fn read_snapshot(&mut self, name: &str) -> Result<(), FileError> {
+        self.names_nothing_else()?;
         let folder = self.path.parent().unwrap_or(Path::new(""));
         let path =
             below(folder, name).map_err(|why| self.wrong(1, format!("replay.snapshot {name:?}: {why}")))?;
         let refused = |error| self.wrong(1, format!("replay.snapshot {name:?} is refused: {error}"));
         let snapshot = snapshot::read_file(&path).map_err(refused)?;
-        self.scenario.check = Plan::arguments(&snapshot);
-        self.snapshot = Some(Arc::new(snapshot));
-        Ok(())
+        self.take_snapshot(snapshot)
     }
 }
 
