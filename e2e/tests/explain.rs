@@ -289,7 +289,7 @@ async fn where_nothing_stops_the_packets_no_rule_is_named(lab: &Lab) -> Result<(
     let report = report(lab, "explain").await?;
     let explanation = explanation(&report)?;
     assert_eq!(explanation.decided, None, "{explanation:#?}");
-    assert_eq!(explanation.walk.len(), 4, "SYN, its answer, its acknowledgement and data: {explanation:#?}");
+    assert_eq!(explanation.walk.len(), 6, "the handshake, the data and their answer: {explanation:#?}");
     ensure!(explanation.confirmed_by.contains(&Method::Static), "{explanation:#?}");
     Ok(())
 }

@@ -8,7 +8,8 @@ use ruleset::Family;
 
 use super::generate::{Case, Tool};
 
-const FILES: [(&str, &str); 16] = [
+const FILES: [(&str, &str); 17] = [
+    ("answer-after-the-handshake", include_str!("regressions/answer-after-the-handshake.rules")),
     ("answer-to-what-a-socket-sees", include_str!("regressions/answer-to-what-a-socket-sees.rules")),
     ("both-ends-translated", include_str!("regressions/both-ends-translated.rules")),
     ("changed-ttl", include_str!("regressions/changed-ttl.rules")),

@@ -48,6 +48,8 @@ pub(super) struct Entry {
     pub(super) replied: bool,
     /// Whether conntrack saw the connection from its middle on only.
     pub(super) picked_up: bool,
+    /// Whether it began with a packet of the host's, so that for conntrack the sandbox is the one who answers.
+    pub(super) by_host: bool,
     /// The connection's mark.
     pub(super) mark: Bits,
     /// Status bits.

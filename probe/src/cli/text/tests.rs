@@ -45,6 +45,7 @@ fn dial(port: u16, outcome: Outcome, elapsed_us: u64) -> Dial {
         limited: false,
         greetings,
         held: None,
+        silent: None,
     }
 }
 
