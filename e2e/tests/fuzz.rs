@@ -122,12 +122,3 @@ fn the_report_is_still_so() -> Result<()> {
     assert!(now == written, "scripts/fuzz-report writes docs/fuzz.md anew:\n{now}");
     Ok(())
 }
-
-#[test]
-fn tmp_dump() {
-    std::fs::write(
-        "/tmp/h_answer_seed.txt",
-        format!("{:?}\n{}", fuzz::case(17957956560025), fuzz::case(17957956560025).text),
-    )
-    .unwrap();
-}

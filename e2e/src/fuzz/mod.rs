@@ -2,7 +2,7 @@
 //! text, what the kernel's trace says, and what the one who dialled saw.
 //!
 //! ```text
-//!  seed ─▶ rules ─▶ iptables, nft ─▶ what they list ─────▶ Ruleset::connect ─▶ every step of SYN, SYN-ACK and ACK ┐
+//!  seed ─▶ rules ─▶ iptables, nft ─▶ what they list ─────▶ Ruleset::connect ─▶ every step of all packets, both ways┐
 //!                         │                                                                                     ├─ equal?
 //!                         └─▶ a real dial ─▶ the kernel's trace of the three, and what the dialler saw ──────────┘
 //! ```
