@@ -321,4 +321,18 @@ mod tests {
         assert_eq!(ahead.len(), 1, "no rule of UFW's comes before it");
         assert!(ahead[0].starts_with("iptables -I INPUT 1 -s 172.18.0.0/16 -d 172.18.0.1 "), "{ahead:?}");
     }
+
+    #[test]
+    fn what_stops_an_answer_is_answered_with_the_answers_own_rule() {
+        let save = |rule: &str| {
+            format!("*filter\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT {rule}\nCOMMIT\n")
+        };
+        let wanted =
+            "iptables -I OUTPUT 1 -s 172.18.0.1 -d 172.18.0.0/16 -p tcp -m tcp --sport 8080 -j ACCEPT";
+        for rule in
+            ["-p tcp -m tcp --sport 8080 -j DROP", "-p tcp -m tcp --sport 8080 --tcp-flags SYN NONE -j DROP"]
+        {
+            assert_eq!(commands(&save(rule)), [wanted]);
+        }
+    }
 }
