@@ -42,6 +42,7 @@ pub(super) fn track(state: &mut State, packet: Packet) {
         Tracked::New => {
             let (picked_up, by_host) = (packet != Packet::Syn, packet.is_answer());
             state.entry = Entry { exists: true, picked_up, by_host, ..Entry::default() };
+            state.begun_by_host |= by_host;
         }
         Tracked::Established { reply: true } => {
             // What was picked up in its middle counts as answered from the second answer on.
