@@ -25,6 +25,7 @@ enum Situation {
     Firewalld,
     Legacy,
     AnswersDropped,
+    AnswersAfterTheHandshakeDropped,
 }
 
 async fn sh(lab: &Lab, line: &str) -> Result<String> {
@@ -55,6 +56,10 @@ async fn bring_about(situation: Situation, lab: &Lab) -> Result<()> {
         }
         Situation::AnswersDropped => {
             sh(lab, "iptables -A OUTPUT -p tcp --sport 8080 -j DROP").await?;
+        }
+        Situation::AnswersAfterTheHandshakeDropped => {
+            let rule = "-p tcp -m multiport --sports 8080,11435 -m tcp --tcp-flags SYN NONE -j DROP";
+            sh(lab, &format!("iptables -A OUTPUT {rule}")).await?;
         }
     }
     Ok(())
@@ -158,6 +163,14 @@ fn place(decided: &Decided) -> String {
     "iptables -L OUTPUT 1",
     false,
     None
+)]
+#[case::answers_after_the_handshake_dropped(
+    Situation::AnswersAfterTheHandshakeDropped,
+    "dropped",
+    "nft ip filter OUTPUT rule 1: -p tcp -m multiport --sports 8080,11435",
+    "iptables -L OUTPUT 1",
+    false,
+    Some("iptables -I OUTPUT 1 -s 172.18.0.1 -d 172.18.0.0/16 -p tcp -m tcp --sport 8080 -j ACCEPT")
 )]
 #[tokio::test]
 async fn the_deciding_rule_is_named(
@@ -289,7 +302,7 @@ async fn where_nothing_stops_the_packets_no_rule_is_named(lab: &Lab) -> Result<(
     let report = report(lab, "explain").await?;
     let explanation = explanation(&report)?;
     assert_eq!(explanation.decided, None, "{explanation:#?}");
-    assert_eq!(explanation.walk.len(), 4, "SYN, its answer, its acknowledgement and data: {explanation:#?}");
+    assert_eq!(explanation.walk.len(), 6, "the handshake, the data and their answer: {explanation:#?}");
     ensure!(explanation.confirmed_by.contains(&Method::Static), "{explanation:#?}");
     Ok(())
 }

@@ -24,6 +24,8 @@ pub(crate) struct Dial {
     pub(crate) greetings: Vec<Greeted>,
     /// The source port of a connection that is still there at the end.
     pub(crate) held: Option<u16>,
+    /// The source port of the connection on which the last greeting stayed without an answer, which is still there at the end.
+    pub(crate) silent: Option<u16>,
     /// What was answered to the caller's ClientHello.
     pub(crate) flight: Option<Vec<u8>>,
 }

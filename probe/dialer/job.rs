@@ -60,6 +60,7 @@ pub(crate) struct Job {
     stage: Stage,
     dial: Dial,
     held: Option<ConnectSocket>,
+    silent: Option<ConnectSocket>,
 }
 
 /// What a job has to know of the others.
@@ -86,9 +87,10 @@ impl Job {
             limited: false,
             greetings: Vec::new(),
             held: None,
+            silent: None,
             flight: None,
         };
-        let mut job = Self { protocol, hello, budget, stage: Stage::Done, dial, held: None };
+        let mut job = Self { protocol, hello, budget, stage: Stage::Done, dial, held: None, silent: None };
         job.connect(0);
         job
     }
@@ -158,14 +160,14 @@ impl Job {
         }
     }
 
-    /// What it found, and the connection that has to stay open until the probe has looked for it. What is still waited
+    /// What it found, and the connections that have to stay open until the probe has looked for them. What is still waited
     /// for has not come.
-    pub(crate) fn finish(mut self) -> (Dial, Option<ConnectSocket>) {
+    pub(crate) fn finish(mut self) -> (Dial, impl Iterator<Item = ConnectSocket>) {
         self.budget = Duration::ZERO;
         while !self.is_done() {
             self.advance(&[], Surroundings { neighbour: false, refusals: false });
         }
-        (self.dial, self.held)
+        (self.dial, self.held.into_iter().chain(self.silent))
     }
 
     fn connect(&mut self, step: usize) {
@@ -312,10 +314,20 @@ impl Job {
             Greeting::Http1 => kind == Some(Kind::Http1),
             Greeting::Fin => false,
         };
+        let is_end = greeting == Greeting::Fin;
         let lasting =
             !closed && errno == 0 && calm && tcp.is_some_and(|tcp| tcp.state == sys::TCP_ESTABLISHED);
         if lasting && acknowledged {
             self.hold(socket);
+        } else if !closed
+            && errno == 0
+            && answer.is_empty()
+            && !(acknowledged && (is_end || self.has_more(step)))
+        {
+            // The host is asked whether it has answered. What another greeting follows ends before that: a service may be busy
+            // with one connection at a time.
+            self.dial.silent = socket.local().map(|local| local.port());
+            self.silent = Some(socket);
         }
         self.greeted(step, since, answer, |greeted| {
             (greeted.acknowledged, greeted.kind, greeted.closed) = (acknowledged, kind, closed);
@@ -340,13 +352,18 @@ impl Job {
         let over = !greeted.acknowledged || greeted.kind.is_some_and(|kind| self.protocol.is_met_by(kind));
         let (acknowledged, speaks_tls) = (greeted.acknowledged, greeted.kind == Some(Kind::Tls));
         self.dial.greetings.push(greeted);
-        if !over && step + 1 < self.protocol.greetings().len() {
+        if !over && self.has_more(step) {
             self.connect(step + 1);
         } else if speaks_tls && !self.hello.is_empty() {
             self.connect(FLIGHT);
-        } else if acknowledged {
+        } else if acknowledged || self.silent.is_some() {
             self.hold_at_last();
         }
+    }
+
+    /// Whether another greeting may follow.
+    fn has_more(&self, step: usize) -> bool {
+        step + 1 < self.protocol.greetings().len()
     }
 
     fn hold(&mut self, socket: ConnectSocket) {

@@ -221,12 +221,13 @@ impl Dial {
         let greetings: Vec<String> = self.greetings.iter().map(Greeted::to_object).collect();
         let _ = writeln!(
             line,
-            ",\"unanswered\":{},\"sockets\":{},\"limited\":{},\"greetings\":[{}],\"held\":{}}}",
+            ",\"unanswered\":{},\"sockets\":{},\"limited\":{},\"greetings\":[{}],\"held\":{},\"silent\":{}}}",
             self.unanswered,
             self.sockets,
             self.limited,
             greetings.join(","),
             self.held.map_or_else(|| "null".to_owned(), |port| port.to_string()),
+            self.silent.map_or_else(|| "null".to_owned(), |port| port.to_string()),
         );
         line
     }
@@ -280,9 +281,9 @@ pub(crate) fn dial_all(address: Ipv4Addr, order: &Order, began: Instant) -> (Vec
     let refusals = jobs.iter().filter(|job| job.was_refused_by_icmp()).count();
     let (mut dials, mut held) = (Vec::new(), Vec::new());
     for job in jobs {
-        let (dial, socket) = job.finish();
+        let (dial, sockets) = job.finish();
         dials.push(dial);
-        held.extend(socket);
+        held.extend(sockets);
     }
     if refusals > 0 {
         for (dial, port) in dials.iter_mut().zip(&order.ports).filter(|(dial, _)| dial.timed_out) {

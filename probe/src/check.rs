@@ -343,14 +343,28 @@ struct AtTheEnd {
     drops: Option<Drops>,
 }
 
-/// What this host has of a dial's connection: of the one that is held, or of the one that was never answered.
+/// What this host has of a dial's connection: of the one that is silent or held, or of the one that was never answered.
 fn side(dial: &Dial) -> Option<(u16, HostSide)> {
+    let local = SocketAddrV4::new(dial.address, dial.port);
+    let peer = |port: u16| Some(SocketAddrV4::new(dial.local?, port));
+    if let (Some(silent), Some(greeted)) = (dial.silent, dial.greetings.last()) {
+        // What is held beside it comes to this host, and what is silent does too.
+        let here = || match dial.held.and_then(peer) {
+            Some(held) => listeners::host_side(local, held) == Ok(HostSide::Present),
+            None => false,
+        };
+        match listeners::is_unheard(local, peer(silent)?, greeted.acknowledged, here) {
+            Ok(true) => return Some((dial.port, HostSide::Unacknowledged)),
+            // Nothing of it came here, perhaps: then the one beside it says nothing either.
+            _ if !greeted.acknowledged => return None,
+            _ => {}
+        }
+    }
     let port = match dial.outcome {
         Outcome::Connected => dial.held?,
         _ => dial.local_port?,
     };
-    let local = SocketAddrV4::new(dial.address, dial.port);
-    let side = listeners::host_side(local, SocketAddrV4::new(dial.local?, port)).ok()?;
+    let side = listeners::host_side(local, peer(port)?).ok()?;
     Some((dial.port, side))
 }
 

@@ -42,6 +42,10 @@ pub struct Dial {
     /// The source port of a connection that was open when the host was asked about it.
     #[serde(default)]
     pub held: Option<u16>,
+    /// The source port of the connection on which the last greeting stayed without an answer, which was open then, too.
+    /// Since 1.5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent: Option<u16>,
 }
 
 /// A greeting and what came back.

@@ -133,7 +133,7 @@ pub enum Method {
 pub struct Decided {
     /// What it did: dropped, rejected, redirected.
     pub effect: String,
-    /// Whose packet: `syn`, `syn_ack`, `ack` or `data`.
+    /// Whose packet: `syn`, `syn_ack`, `ack`, `data`, `answer_ack` or `answer`.
     pub packet: String,
     /// `legacy`, `nft` (iptables-nft) or `native`.
     pub backend: String,
@@ -155,7 +155,7 @@ pub struct Decided {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WalkedPacket {
-    /// `syn`, `syn_ack`, `ack` or `data`.
+    /// `syn`, `syn_ack`, `ack`, `data`, `answer_ack` or `answer`.
     pub packet: String,
     /// The rules that matched and the policies that decided, in order.
     pub steps: Vec<StepSeen>,

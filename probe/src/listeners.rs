@@ -77,6 +77,9 @@ pub enum HostSide {
     HalfOpen,
     /// A socket has the connection, or had it a moment ago.
     Present,
+    /// What was said came in, and what this host says to that, if only that it came in, is not acknowledged or did not get back.
+    /// Since 1.5.
+    Unacknowledged,
 }
 
 /// What there is here of the connection from `peer` to `local`. An exact question: it takes microseconds however many
@@ -91,6 +94,25 @@ pub fn host_side(local: SocketAddrV4, peer: SocketAddrV4) -> Result<HostSide, Ta
         None => HostSide::Absent,
         Some(SYN_RECV | NEW_SYN_RECV) => HostSide::HalfOpen,
         Some(_) => HostSide::Present,
+    })
+}
+
+/// Whether this host's part of a talk does not get back to the sandbox, which still has the connection and has heard nothing on it,
+/// and no acknowledgement either unless `acknowledged`: there is something to send that is not acknowledged, or what nobody
+/// acknowledged came in. Where this host has ended the connection, `ended` is to be known: that it came here at all.
+///
+/// # Errors
+/// When the kernel does not answer.
+pub fn is_unheard(
+    local: SocketAddrV4,
+    peer: SocketAddrV4,
+    acknowledged: bool,
+    ended: impl FnOnce() -> bool,
+) -> Result<bool, TableError> {
+    Ok(match sock_diag::connection(local, peer)? {
+        Some(sock_diag::Connection { state: SYN_RECV | NEW_SYN_RECV, .. }) => false,
+        Some(found) => found.heard && (found.unacknowledged || !acknowledged),
+        None => !acknowledged && ended() && !sock_diag::has_peer(peer)?,
     })
 }
 
@@ -121,7 +143,7 @@ pub(crate) enum End {
 pub(crate) fn end(local: SocketAddrV4, peer: SocketAddrV4) -> Result<End, TableError> {
     Ok(match sock_diag::connection(local, peer)? {
         Some(sock_diag::Connection { uid: Some(uid), .. }) => End::Held(uid),
-        Some(sock_diag::Connection { state: ESTABLISHED | SYN_RECV | NEW_SYN_RECV, uid: None }) => {
+        Some(sock_diag::Connection { state: ESTABLISHED | SYN_RECV | NEW_SYN_RECV, uid: None, .. }) => {
             End::Queued
         }
         // In every other state a socket without a file is one that was closed.

@@ -263,12 +263,21 @@ fn connected(evidence: &Evidence, port: &PortEvidence, dial: &Dial, bridge: Opti
         let silent = any(&|greeted| greeted.acknowledged && !greeted.closed);
         return Judgement::failed(if silent { Cause::Unresponsive } else { Cause::UnknownFromHere });
     };
+    let complete = evidence.next_hop.as_ref().is_some_and(|hop| hop.complete);
+    let proven = complete && listening == Listening::Proven { queue_full: false };
+    if proven && port.host_side == Some(HostSide::Unacknowledged) {
+        // Whether the service answers or only its kernel acknowledges: what this host sends is lost.
+        return Judgement::failed(if astray(evidence, port) {
+            Cause::ReversePath
+        } else {
+            Cause::ReplyDropped
+        });
+    }
     if any(&|greeted| greeted.acknowledged) {
         return Judgement::failed(Cause::Unresponsive);
     }
     // Nothing after the handshake arrives: also where the kernel has no room for one more connection, because the last
     // packet of the handshake is dropped then.
-    let complete = evidence.next_hop.as_ref().is_some_and(|hop| hop.complete);
     Judgement::failed(match listening {
         Listening::Proven { queue_full: true } => Cause::AcceptQueueFull,
         Listening::Proven { queue_full: false } if complete && dial.was_refused_late() => Cause::Rejected,

@@ -125,7 +125,7 @@ fn target(name: &str, expect: &Expect, seen: &Seen) -> Vec<String> {
 fn speaking(explanation: &Explanation, traced: &Traced) -> BTreeSet<Layer> {
     let mut layers = layers(explanation);
     let same = |dropped: &Dropped, decided: &Decided| {
-        dropped.spot == Spot::of_explained(decided) && dropped.answer == (decided.packet == "syn_ack")
+        dropped.spot == Spot::of_explained(decided) && dropped.answer == is_answer(decided)
     };
     let decided = explanation.decided.as_ref();
     if traced.dropped.as_ref().is_some_and(|dropped| decided.is_none_or(|decided| same(dropped, decided))) {
@@ -134,10 +134,15 @@ fn speaking(explanation: &Explanation, traced: &Traced) -> BTreeSet<Layer> {
     layers
 }
 
+/// Whether it is a packet of the service's end that was stopped.
+fn is_answer(decided: &Decided) -> bool {
+    matches!(decided.packet.as_str(), "syn_ack" | "answer_ack" | "answer")
+}
+
 /// Whether a dial comes to what the rule does.
 fn felt(decided: &Decided, outcome: Result<(), ErrorKind>) -> bool {
     let refused = decided.effect.starts_with("rejected");
-    let stands = matches!(decided.packet.as_str(), "ack" | "data");
+    let stands = matches!(decided.packet.as_str(), "ack" | "data" | "answer_ack" | "answer");
     match outcome {
         Ok(()) => stands,
         Err(ErrorKind::TimedOut | ErrorKind::WouldBlock) => !refused && !stands,

@@ -14,8 +14,17 @@ use probe::Decided as Explained;
 /// How long an answer is waited for: an open path answers within 1 ms, and the first SYN is repeated after 1 s.
 const PATIENCE: Duration = Duration::from_millis(600);
 
-/// What is sent on a connection that stands: longer than any handshake's packet.
-const DATA: [u8; 200] = [b'-'; 200];
+/// What is sent on a connection that stands: longer than any handshake's packet, and a question that services of HTTP answer,
+/// whose answers rules can drop too.
+const DATA: [u8; 200] = data();
+
+const fn data() -> [u8; 200] {
+    let (head, end) = (b"GET / HTTP/1.1\r\nHost: sandbox\r\nX-Long: ", b"\r\n\r\n");
+    let mut data = [b'-'; 200];
+    data.split_at_mut(head.len()).0.copy_from_slice(head);
+    data.split_at_mut(200 - end.len()).1.copy_from_slice(end);
+    data
+}
 
 /// A rule or a policy.
 #[derive(Clone, Debug, Eq, PartialEq)]

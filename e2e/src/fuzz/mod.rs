@@ -2,9 +2,9 @@
 //! text, what the kernel's trace says, and what the one who dialled saw.
 //!
 //! ```text
-//!  seed ─▶ rules ─▶ iptables, nft ─▶ what they list ─────▶ Ruleset::connect ─▶ every step of SYN, SYN-ACK and ACK ┐
+//!  seed ─▶ rules ─▶ iptables, nft ─▶ what they list ─────▶ Ruleset::connect ─▶ every step of every packet         ┐
 //!                         │                                                                                     ├─ equal?
-//!                         └─▶ a real dial ─▶ the kernel's trace of the three, and what the dialler saw ──────────┘
+//!                         └─▶ a real dial ─▶ the kernel's trace of them, and what the dialler saw ───────────────┘
 //! ```
 //!
 //! All is done in one host, in pairs of namespaces of its own (lanes), several at once: a drop takes its time-out.

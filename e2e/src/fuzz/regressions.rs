@@ -8,7 +8,9 @@ use ruleset::Family;
 
 use super::generate::{Case, Tool};
 
-const FILES: [(&str, &str); 16] = [
+const FILES: [(&str, &str); 18] = [
+    ("answer-after-the-handshake", include_str!("regressions/answer-after-the-handshake.rules")),
+    ("answer-before-conntrack", include_str!("regressions/answer-before-conntrack.rules")),
     ("answer-to-what-a-socket-sees", include_str!("regressions/answer-to-what-a-socket-sees.rules")),
     ("both-ends-translated", include_str!("regressions/both-ends-translated.rules")),
     ("changed-ttl", include_str!("regressions/changed-ttl.rules")),

@@ -123,7 +123,7 @@ pub fn page(measured: &str) -> Result<String> {
          Written by `scripts/fuzz-report`; `cargo nextest run -p openshell-e2e -E 'binary(fuzz)'` checks that it is still so.\n\n\
          A seed makes rules, real tools load them into a host's namespace, and a sandbox dials a port through them. Three answers\n\
          about the dial have to agree: what `openshell-ruleset` predicts from the rules' text, step by step; what the kernel's own\n\
-         trace says of the SYN, the SYN-ACK, the acknowledgement and the first data; and what the one who dialled saw, including\n\
+         trace says of the handshake, the first data, their acknowledgement and the answer; and what the one who dialled saw, including\n\
          which socket answered. A translated connection is followed to the host's socket or through what the host passes on to a\n\
          neighbour's.\n\n\
          `ci` runs the 200 cases from seed 1 (`OPENSHELL_FUZZ_SEED` names another), the profile `long`\n\

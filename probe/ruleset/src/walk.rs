@@ -11,8 +11,8 @@ use crate::place::Place;
 /// The way of a connection's first packets through the rules.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Walk {
-    /// The packets in order, up to the first that did not pass. A bare acknowledgement that is dropped is made good by the data
-    /// after it, which acknowledges too, so the data follow it in any case.
+    /// The packets in order, up to the first that did not pass. A bare acknowledgement that is dropped is made good by what the
+    /// same end says after it, which acknowledges too, so that follows it in any case.
     pub packets: Vec<PacketWalk>,
     /// What became of the connection.
     pub outcome: Outcome,
@@ -50,6 +50,22 @@ pub enum Packet {
     Ack,
     /// The first data that the sandbox sends.
     Data,
+    /// The service's bare acknowledgement of them.
+    AnswerAck,
+    /// The first data that the service answers.
+    Answer,
+}
+
+impl Packet {
+    /// Whether the service's end sends it.
+    pub fn is_answer(self) -> bool {
+        matches!(self, Self::SynAck | Self::AnswerAck | Self::Answer)
+    }
+
+    /// Whether it is nothing but an acknowledgement.
+    pub fn is_bare(self) -> bool {
+        matches!(self, Self::Ack | Self::AnswerAck)
+    }
 }
 
 /// A rule that matched, or a policy that decided.
@@ -170,6 +186,8 @@ impl fmt::Display for Packet {
             Self::SynAck => "SYN-ACK",
             Self::Ack => "ACK",
             Self::Data => "data",
+            Self::AnswerAck => "ACK of the data",
+            Self::Answer => "answer",
         })
     }
 }

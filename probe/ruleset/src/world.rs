@@ -20,12 +20,15 @@ pub struct Flow {
     pub destination: SocketAddr,
     /// How many bytes the sandbox sends first, once the connection stands; with 0 it ends the connection instead.
     pub data: u16,
+    /// How many bytes the service answers first, if that is known. Where the sandbox sends nothing, nothing is answered either.
+    #[serde(default)]
+    pub answer: Option<u16>,
 }
 
 impl Flow {
-    /// A connection through a bridge whose port is not known, and a byte of data.
+    /// A connection through a bridge whose port is not known, a byte of data, and an answer of some length.
     pub fn new(input: &str, source: SocketAddr, destination: SocketAddr) -> Self {
-        Self { input: input.into(), port: None, source, destination, data: 1 }
+        Self { input: input.into(), port: None, source, destination, data: 1, answer: None }
     }
 }
 

@@ -127,7 +127,7 @@ fn docker_itself_lets_sandboxes_reach_their_host() {
     flow.input = bridge(&bytes);
     let walk = walk(&rules, &flow);
     assert_eq!(walk.outcome, Outcome::Open);
-    assert_eq!(walk.packets.len(), 4);
+    assert_eq!(walk.packets.len(), 6);
     // Destination nat: local addresses are looked up in Docker's chain, and its own bridges are sent back.
     let texts: Vec<_> = walk.packets[0].steps.iter().map(|step| step.place.text.as_str()).collect();
     assert_eq!(texts[0], "-m addrtype --dst-type LOCAL -j DOCKER");

@@ -56,7 +56,7 @@ fn decision(text: &mut String, name: &str, decided: &Decided) {
     };
     let whose = match decided.packet.as_str() {
         "syn" => "",
-        "syn_ack" => " (the host's answer)",
+        "syn_ack" | "answer_ack" | "answer" => " (the host's answer)",
         _ => " (what follows the handshake)",
     };
     let _ = writeln!(text, "{name}: {}{whose} by {rule}", decided.effect);
@@ -119,6 +119,8 @@ fn walk(text: &mut String, packet: &WalkedPacket) {
         "syn" => "SYN of the sandbox",
         "syn_ack" => "SYN-ACK of the host",
         "ack" => "ACK of the sandbox",
+        "answer_ack" => "ACK of the host",
+        "answer" => "answer of the service",
         _ => "data of the sandbox",
     };
     let _ = writeln!(text, "  {whose}");

@@ -34,13 +34,18 @@ struct Opening<'a> {
     subnet: &'a str,
     address: IpAddr,
     port: u16,
+    /// Whether it is the service's answers that have to pass.
+    answer: bool,
 }
 
 impl Opening<'_> {
     /// As iptables has it, after the chain.
     fn iptables(&self, interface: Option<&str>) -> String {
         let way = interface.map_or_else(String::new, |name| format!("-i {name} "));
-        let Self { subnet, address, port } = self;
+        let Self { subnet, address, port, answer } = self;
+        if *answer {
+            return format!("-s {address} -d {subnet} {way}-p tcp -m tcp --sport {port} -j ACCEPT");
+        }
         format!("-s {subnet} -d {address} {way}-p tcp -m tcp --dport {port} -j ACCEPT")
     }
 
@@ -51,17 +56,23 @@ impl Opening<'_> {
 
     /// As nft has it.
     fn nft(&self) -> String {
-        format!("ip saddr {} ip daddr {} tcp dport {} accept", self.subnet, self.address, self.port)
+        let Self { subnet, address, port, answer } = self;
+        if *answer {
+            return format!("ip saddr {address} ip daddr {subnet} tcp sport {port} accept");
+        }
+        format!("ip saddr {subnet} ip daddr {address} tcp dport {port} accept")
     }
 
     fn nft_json(&self) -> Option<serde_json::Value> {
         let (network, length) = self.subnet.split_once('/')?;
         let length: u8 = length.parse().ok()?;
         let equal = |protocol: &str, field: &str, right: serde_json::Value| json!({"match": {"op": "==", "left": {"payload": {"protocol": protocol, "field": field}}, "right": right}});
+        let [sandboxes, host, port] =
+            if self.answer { ["daddr", "saddr", "sport"] } else { ["saddr", "daddr", "dport"] };
         Some(json!([
-            equal("ip", "saddr", json!({"prefix": {"addr": network, "len": length}})),
-            equal("ip", "daddr", json!(self.address.to_string())),
-            equal("tcp", "dport", json!(self.port)),
+            equal("ip", sandboxes, json!({"prefix": {"addr": network, "len": length}})),
+            equal("ip", host, json!(self.address.to_string())),
+            equal("tcp", port, json!(self.port)),
             {"accept": null},
         ]))
     }
@@ -75,7 +86,9 @@ pub(super) fn candidates(
     subnet: &str,
     flow: &Flow,
 ) -> Vec<Candidate> {
-    let opening = Opening { subnet, address: flow.destination.ip(), port: flow.destination.port() };
+    let stopped = walk.packets.iter().find(|packet| packet.outcome == walk.outcome);
+    let answer = stopped.is_some_and(|packet| packet.packet.is_answer());
+    let opening = Opening { subnet, address: flow.destination.ip(), port: flow.destination.port(), answer };
     let names = [&place.table, &place.chain];
     let plain =
         |name: &String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
@@ -85,7 +98,9 @@ pub(super) fn candidates(
     if place.backend == Backend::Native {
         return native(place, walk, &opening).into_iter().collect();
     }
-    if is_ufw(rules)
+    // UFW and firewalld have no command for what the host sends.
+    if !answer
+        && is_ufw(rules)
         && place.table == "filter"
         && let Some(any) = ufw(place, walk, rules, &opening, &flow.input, false)
     {
@@ -168,7 +183,7 @@ fn by_hand(place: &Place, rules: &Ruleset, opening: &Opening<'_>) -> Option<Cand
         _ => "iptables",
     };
     if !matches!(place.table.as_str(), "raw" | "mangle" | "filter" | "security")
-        || place.chain.starts_with("OUTPUT")
+        || (place.chain == "OUTPUT" && !opening.answer)
     {
         return None;
     }
@@ -206,7 +221,7 @@ fn by_hand(place: &Place, rules: &Ruleset, opening: &Opening<'_>) -> Option<Cand
 
 fn native(place: &Place, walk: &Walk, opening: &Opening<'_>) -> Option<Candidate> {
     if place.family == TableFamily::Inet && place.table == "firewalld" {
-        return firewalld(walk, opening);
+        return if opening.answer { None } else { firewalld(walk, opening) };
     }
     if !matches!(place.family, TableFamily::Inet | TableFamily::Ip) {
         return None;
@@ -305,5 +320,19 @@ mod tests {
         let ahead = ufw("-A INPUT -i br0 -j DROP", "");
         assert_eq!(ahead.len(), 1, "no rule of UFW's comes before it");
         assert!(ahead[0].starts_with("iptables -I INPUT 1 -s 172.18.0.0/16 -d 172.18.0.1 "), "{ahead:?}");
+    }
+
+    #[test]
+    fn what_stops_an_answer_is_answered_with_the_answers_own_rule() {
+        let save = |rule: &str| {
+            format!("*filter\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT {rule}\nCOMMIT\n")
+        };
+        let wanted =
+            "iptables -I OUTPUT 1 -s 172.18.0.1 -d 172.18.0.0/16 -p tcp -m tcp --sport 8080 -j ACCEPT";
+        for rule in
+            ["-p tcp -m tcp --sport 8080 -j DROP", "-p tcp -m tcp --sport 8080 --tcp-flags SYN NONE -j DROP"]
+        {
+            assert_eq!(commands(&save(rule)), [wanted]);
+        }
     }
 }

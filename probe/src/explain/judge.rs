@@ -438,6 +438,8 @@ fn word(packet: Packet) -> &'static str {
         Packet::SynAck => "syn_ack",
         Packet::Ack => "ack",
         Packet::Data => "data",
+        Packet::AnswerAck => "answer_ack",
+        Packet::Answer => "answer",
     }
 }
 

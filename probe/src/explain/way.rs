@@ -1,6 +1,6 @@
 //! The way from a sandbox to the service and back, as far as it leads: what a picture of it is drawn from.
 
-use ruleset::{Hook, Outcome, Packet, PacketWalk, Place, Ruleset, Table, TableFamily, Walk};
+use ruleset::{Hook, Outcome, PacketWalk, Place, Ruleset, Table, TableFamily, Walk};
 use serde::{Deserialize, Serialize};
 
 use crate::sanitize::sanitize;
@@ -75,7 +75,7 @@ pub(super) fn way(ends: &Ends, seen: &Seen<'_>) -> Vec<Leg> {
                 walk.packets.last().and_then(|packet| Some((packet, stop(packet, rules, &walk.outcome)?)));
             let way_in = ["prerouting", "input"];
             match &stop {
-                Some((packet, (hook, why))) if packet.packet != Packet::SynAck => {
+                Some((packet, (hook, why))) if !packet.packet.is_answer() => {
                     // What is asked before or beside the usual hooks has a name of its own.
                     let before = way_in.iter().take_while(|it| *it != hook);
                     let before = before.filter(|_| way_in.contains(&hook.as_str()));

@@ -42,6 +42,7 @@ const IPPROTO_TCP: u8 = 6;
 const TCP_LISTEN: u32 = 10;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
+const INET_DIAG_INFO: u16 = 2;
 const INET_DIAG_SKV6ONLY: u16 = 11;
 /// `struct nlmsghdr`.
 const HEADER: usize = 16;
@@ -80,6 +81,10 @@ pub(super) struct Connection {
     pub(super) state: u8,
     /// Whose it is; `None` as long as no process has accepted it.
     pub(super) uid: Option<u32>,
+    /// Whether its peer has not acknowledged all that was said.
+    pub(super) unacknowledged: bool,
+    /// Whether its peer said anything.
+    pub(super) heard: bool,
 }
 
 /// The connection between these two; `None` when there is none here.
@@ -110,10 +115,34 @@ pub(super) fn connection(local: SocketAddrV4, peer: SocketAddrV4) -> Result<Opti
             // A connection without a file has no user yet, and says root where it knows none.
             let uid = Some(uid).filter(|_| inode != 0);
             // Without such a connection the kernel finds the listener that would take it.
-            Ok(Some(Connection { state, uid }).filter(|found| u32::from(found.state) != TCP_LISTEN))
+            // `idiag_wqueue` of a connection is what was written and not acknowledged.
+            let unacknowledged = word(message, 60) > 0;
+            let heard = heard(body.get(MESSAGE..).unwrap_or_default());
+            let found = Connection { state, uid, unacknowledged, heard };
+            Ok(Some(found).filter(|found| u32::from(found.state) != TCP_LISTEN))
         }
         _ => Err(Errno::EBADMSG.into()),
     }
+}
+
+/// Whether bytes came in, by a socket's attributes: `tcpi_bytes_received` of its `struct tcp_info` (include/uapi/linux/tcp.h).
+fn heard(attributes: &[u8]) -> bool {
+    const BYTES_RECEIVED: usize = 128;
+    let info = each_attribute(attributes).find(|(kind, _)| *kind == INET_DIAG_INFO);
+    let received = info.and_then(|(_, info)| info.get(BYTES_RECEIVED..BYTES_RECEIVED + 8));
+    received.is_some_and(|received| received.iter().any(|byte| *byte != 0))
+}
+
+/// The attributes that follow a socket's message, with their numbers.
+fn each_attribute(mut left: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let header = left.first_chunk::<4>()?;
+        let length = usize::from(u16::from_ne_bytes([header[0], header[1]]));
+        let value = left.get(4..length)?;
+        let kind = u16::from_ne_bytes([header[2], header[3]]);
+        left = &left[length.next_multiple_of(4).min(left.len())..];
+        Some((kind, value))
+    })
 }
 
 /// Whether any socket here has the connection of `peer`, by whatever address and port it came to it.
@@ -174,7 +203,9 @@ fn request(family: u8, flags: u16, states: u32, id: [u8; 48]) -> Vec<u8> {
     request.extend_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
     request.extend_from_slice(&(NLM_F_REQUEST | flags).to_ne_bytes());
     request.extend_from_slice(&[0; 8]);
-    request.extend_from_slice(&[family, IPPROTO_TCP, 0, 0]);
+    // What a listener has more is not asked for, and of a connection how much came in.
+    let more = if flags & NLM_F_DUMP == 0 { 1 << (INET_DIAG_INFO - 1) } else { 0 };
+    request.extend_from_slice(&[family, IPPROTO_TCP, more, 0]);
     request.extend_from_slice(&states.to_ne_bytes());
     request.extend_from_slice(&id);
     request
@@ -215,7 +246,7 @@ fn word(message: &[u8; MESSAGE], at: usize) -> u32 {
 /// `struct inet_diag_msg`: family, state, timer, retrans (one byte each), the socket id (ports in network order,
 /// source, destination, interface, cookie), then expires, rqueue, wqueue, uid, inode; attributes follow.
 fn listener(body: &[u8]) -> Option<Listener> {
-    let (message, mut attributes) = body.split_first_chunk::<MESSAGE>()?;
+    let (message, attributes) = body.split_first_chunk::<MESSAGE>()?;
     let word = |at: usize| word(message, at);
     let source: [u8; 16] = message[8..24].try_into().ok()?;
     let address = match message[0] {
@@ -223,17 +254,8 @@ fn listener(body: &[u8]) -> Option<Listener> {
         AF_INET6 => IpAddr::V6(Ipv6Addr::from(source)),
         _ => return None,
     };
-    let mut v6_only = false;
-    while let Some((header, _)) = attributes.split_first_chunk::<4>() {
-        let length = u16::from_ne_bytes([header[0], header[1]]) as usize;
-        if length < 4 || length > attributes.len() {
-            break;
-        }
-        if u16::from_ne_bytes([header[2], header[3]]) == INET_DIAG_SKV6ONLY {
-            v6_only = attributes.get(4).is_some_and(|flag| *flag != 0);
-        }
-        attributes = &attributes[length.next_multiple_of(4).min(attributes.len())..];
-    }
+    let v6_only = each_attribute(attributes)
+        .any(|(kind, flag)| kind == INET_DIAG_SKV6ONLY && flag.first().is_some_and(|flag| *flag != 0));
     Some(Listener {
         address,
         port: u16::from_be_bytes([message[4], message[5]]),
@@ -282,11 +304,13 @@ mod tests {
             let service = SocketAddrV4::new(Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port());
             let client = std::net::TcpStream::connect(service).unwrap();
             let peer = v4(client.local_addr().unwrap());
-            let queued = Connection { state: 1, uid: None };
+            let queued = Connection { state: 1, uid: None, unacknowledged: false, heard: false };
             assert_eq!(connection(service, peer), Ok(Some(queued)), "established, before it is accepted");
             let accepted = listener.accept().unwrap();
             let own = Some(nix::unistd::geteuid().as_raw());
-            assert_eq!(connection(service, peer), Ok(Some(Connection { state: 1, uid: own })));
+            assert_eq!(connection(service, peer), Ok(Some(Connection { uid: own, ..queued })));
+            std::io::Write::write_all(&mut &client, b"?").unwrap();
+            assert_eq!(connection(service, peer), Ok(Some(Connection { uid: own, heard: true, ..queued })));
             assert_eq!(has_peer(peer), Ok(true));
             let nobody = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
             assert_eq!(has_peer(nobody), Ok(false));

@@ -42,6 +42,7 @@ async fn dial(address: Ipv4Addr, port: u16, timeout: Duration) -> Dial {
         limited: false,
         greetings: Vec::new(),
         held: None,
+        silent: None,
     }
 }
 

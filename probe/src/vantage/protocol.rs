@@ -118,6 +118,7 @@ struct RawDial {
     limited: bool,
     greetings: Vec<Greeted>,
     held: Option<u16>,
+    silent: Option<u16>,
 }
 
 impl DialerOutput {
@@ -178,6 +179,7 @@ impl From<RawDial> for Dial {
             limited: raw.limited,
             greetings: raw.greetings,
             held: raw.held,
+            silent: raw.silent,
         }
     }
 }

@@ -73,6 +73,8 @@ pub enum Ground {
     HungUp,
     /// This host has a half-open connection: the SYN came in, and the answer to it was not acknowledged.
     HalfOpenHere,
+    /// What the sandbox said came in here, and what this host says to it does not get back. Since 1.5.
+    UnheardHere,
     /// No socket of this host has the connection.
     NoSocketHere,
     /// The engine says that the port is published for a container.
@@ -144,6 +146,7 @@ pub fn grounds(evidence: &Evidence, port: &PortEvidence, judgement: Judgement) -
         because.extend(of_the_greetings(port, judgement));
         match port.host_side {
             Some(HostSide::HalfOpen) => because.push(Ground::HalfOpenHere),
+            Some(HostSide::Unacknowledged) => because.push(Ground::UnheardHere),
             Some(HostSide::Absent) if port.ends_elsewhere() => because.push(Ground::NoSocketHere),
             _ => {}
         }

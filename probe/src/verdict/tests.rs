@@ -396,3 +396,23 @@ fn trouble_with_the_tools_is_never_a_failure_of_the_network() {
     let decided = decide(&evidence, &port(dial(Outcome::TimedOut), &[]));
     assert_eq!(decided, Judgement { verdict: Verdict::NetworkNotFound, cause: None });
 }
+
+#[test]
+fn what_this_host_says_and_nobody_hears_is_no_fault_of_the_service() {
+    let gateway = [listener("172.18.0.1", 1)];
+    let decided = |acknowledged: bool, side: Option<HostSide>, interface: u32| {
+        let greeted = Greeted { acknowledged, ..greeted(None) };
+        let dial = Dial { greetings: vec![greeted], silent: Some(40_000), ..dial(Outcome::Connected) };
+        let path = ReturnPath { to: SANDBOX, interface: None, index: Some(interface), rp_filter: None };
+        let port = PortEvidence { host_side: side, return_path: Some(path), ..port(dial, &gateway) };
+        decide(&evidence(), &port)
+    };
+    for acknowledged in [true, false] {
+        let unheard = decided(acknowledged, Some(HostSide::Unacknowledged), BRIDGE);
+        assert_eq!(unheard, failed(Cause::ReplyDropped), "{acknowledged}");
+        let astray = decided(acknowledged, Some(HostSide::Unacknowledged), 1);
+        assert_eq!(astray, failed(Cause::ReversePath));
+    }
+    assert_eq!(decided(true, Some(HostSide::Present), BRIDGE), failed(Cause::Unresponsive));
+    assert_eq!(decided(false, None, BRIDGE), failed(Cause::Dropped));
+}

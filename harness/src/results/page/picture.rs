@@ -163,7 +163,7 @@ fn lines(index: usize, report: &Report, target: &TargetReport, port: Option<&Por
         }
         ANSWER => {
             let decided = target.explanation.as_ref().and_then(|it| it.decided.as_ref());
-            lines.extend(decided.filter(|decided| decided.packet == "syn_ack").map(rule));
+            lines.extend(decided.filter(|decided| is_answer(decided)).map(rule));
             let back = port.and_then(|port| port.return_path.as_ref());
             lines.extend(
                 back.and_then(|back| back.interface.clone()).map(|interface| format!("by {interface}")),
@@ -201,4 +201,9 @@ pub(super) fn picture(page: &mut String, stations: &[Station]) {
         let _ = writeln!(page, "<span class=\"state\">{words}</span></li>");
     }
     page.push_str("</ol>\n");
+}
+
+/// Whether it is a packet of the service's end that was stopped.
+fn is_answer(decided: &probe::Decided) -> bool {
+    matches!(decided.packet.as_str(), "syn_ack" | "answer_ack" | "answer")
 }

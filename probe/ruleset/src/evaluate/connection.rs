@@ -30,15 +30,25 @@ pub(super) fn track(state: &mut State, packet: Packet) {
         Packet::Data if entry.picked_up => Tracked::New,
         // An acknowledgement of an answer that conntrack has not seen.
         Packet::Ack | Packet::Data if entry.exists => Tracked::Nothing,
-        // Conntrack picks up connections in their middle (`nf_conntrack_tcp_loose`).
+        // Conntrack picks up connections in their middle (`nf_conntrack_tcp_loose`), from whichever end.
         Packet::Ack | Packet::Data => Tracked::New,
+        Packet::AnswerAck | Packet::Answer if entry.exists && !entry.by_host => {
+            Tracked::Established { reply: true }
+        }
+        Packet::AnswerAck | Packet::Answer => Tracked::New,
     };
     match state.tracked {
         Tracked::New if entry.exists => {}
         Tracked::New => {
-            state.entry = Entry { exists: true, picked_up: packet != Packet::Syn, ..Entry::default() };
+            let (picked_up, by_host) = (packet != Packet::Syn, packet.is_answer());
+            state.entry = Entry { exists: true, picked_up, by_host, ..Entry::default() };
+            state.begun_by_host |= by_host;
         }
         Tracked::Established { reply: true } => {
+            // What was picked up in its middle counts as answered from the second answer on.
+            if entry.replied && entry.picked_up {
+                state.entry.status |= ct_status::ASSURED;
+            }
             state.entry.replied = true;
             state.entry.status |= ct_status::SEEN_REPLY;
         }
@@ -129,7 +139,8 @@ impl Scene<'_> {
     }
 
     fn address_or_port(&self, entry: &Entry, property: &CtProperty) -> bool {
-        let (source, destination) = (self.flow.source, self.flow.destination);
+        let ends = (self.flow.source, self.flow.destination);
+        let (source, destination) = if entry.by_host { (ends.1, ends.0) } else { ends };
         // What the other end sees, and answers to.
         let from = entry.source.unwrap_or(source);
         let to = entry.destination.unwrap_or(destination);

@@ -22,9 +22,14 @@ pub(super) enum Reading {
     Concat(Vec<Reading>),
     /// No such thing: the rule does not match, whatever it asks.
     Missing,
+    /// One of the numbers from the first to the second, and nobody knows which.
+    Between(u128, u128),
     /// Something that nobody knows.
     Unknown(String),
 }
+
+/// What is not known of the length of an answer.
+const SOME_LENGTH: &str = "the length of the service's answer is not known";
 
 impl Reading {
     fn number(value: impl Into<u128>) -> Self {
@@ -41,6 +46,7 @@ impl Reading {
                 Ok(Datum::Concat(parts.iter().map(Self::datum).collect::<Result<_, _>>()?))
             }
             Self::Missing => Err("nothing to compare".into()),
+            Self::Between(..) => Err(SOME_LENGTH.into()),
             Self::Unknown(why) => Err(why.clone()),
         }
     }
@@ -74,6 +80,7 @@ impl Run<'_, '_> {
         match self.read(id, inner) {
             Reading::Number(bits) => Reading::Number(change(bits)),
             Reading::Name(_) | Reading::Concat(_) => Reading::Unknown("bits of what is no number".into()),
+            Reading::Between(..) => Reading::Unknown(SOME_LENGTH.into()),
             other => other,
         }
     }
@@ -145,8 +152,8 @@ impl Run<'_, '_> {
             Field::Ip4Protocol => only(v4, 6),
             Field::Ip6NextHeader => only(!v4, 6),
             Field::L4Protocol => Reading::number(6u8),
-            Field::Ip4Length => only(v4, self.length()),
-            Field::Length => Reading::number(self.length()),
+            Field::Ip4Length if !v4 => Reading::Missing,
+            Field::Ip4Length | Field::Length => self.length(),
             Field::Ip4Ttl if v4 => self.hops(),
             Field::Ip6HopLimit if !v4 => self.hops(),
             Field::Ip4Ttl | Field::Ip6HopLimit => Reading::Missing,
@@ -166,6 +173,16 @@ impl Run<'_, '_> {
                 // With nothing to say, the end is sent.
                 Packet::Data if self.scene.flow.data == 0 => 0x11,
                 Packet::Data => 0x18,
+                // A long answer has several packets, and perhaps only the last one pushes.
+                Packet::Answer if self.scene.flow.answer.is_none() => {
+                    return Reading::Number(Bits { value: 0x10, unknown: 0x08 });
+                }
+                Packet::Answer => 0x18,
+                // The service may end the connection with it.
+                Packet::AnswerAck if self.scene.flow.data == 0 => {
+                    return Reading::Number(Bits { value: 0x10, unknown: 0x01 });
+                }
+                Packet::AnswerAck => 0x10,
             }),
             Field::UdpSource
             | Field::UdpDestination
@@ -209,14 +226,18 @@ impl Run<'_, '_> {
     }
 
     /// The packet's length from its IP header on, with the TCP options that Linux sends.
-    fn length(&self) -> u128 {
-        let header = if self.scene.flow.source.is_ipv4() { 20 } else { 40 };
-        header
-            + match self.spot.packet {
-                Packet::Syn | Packet::SynAck => 40,
-                Packet::Ack => 32,
-                Packet::Data => 32 + u128::from(self.scene.flow.data),
-            }
+    fn length(&self) -> Reading {
+        let header = if self.scene.flow.source.is_ipv4() { 20u128 } else { 40 };
+        let data = match self.spot.packet {
+            Packet::Syn | Packet::SynAck => return Reading::number(header + 40),
+            Packet::Ack | Packet::AnswerAck => 0,
+            Packet::Data => self.scene.flow.data,
+            Packet::Answer => match self.scene.flow.answer {
+                Some(length) => length,
+                None => return Reading::Between(header + 33, u128::from(u16::MAX)),
+            },
+        };
+        Reading::number(header + 32 + u128::from(data))
     }
 
     fn hops(&self) -> Reading {
@@ -247,10 +268,30 @@ fn held(reading: &Reading, elements: &[Element]) -> Truth {
     if elements.contains(&Element::Any) {
         return Truth::Yes;
     }
+    if let Reading::Between(first, last) = reading {
+        return held_somewhere(*first, *last, elements);
+    }
     match reading.datum() {
         Ok(datum) => elements.iter().any(|element| element.holds(&datum)).into(),
         Err(why) => Truth::Maybe(why),
     }
+}
+
+/// Whether one of the elements holds all numbers of a range, or none holds any.
+fn held_somewhere(first: u128, last: u128, elements: &[Element]) -> Truth {
+    let mut apart = true;
+    for element in elements {
+        let (from, to) = match element {
+            Element::One(Datum::Number(number)) => (*number, *number),
+            Element::Range(from, to) => (*from, *to),
+            _ => return Truth::Maybe(SOME_LENGTH.into()),
+        };
+        if from <= first && last <= to {
+            return Truth::Yes;
+        }
+        apart &= to < first || last < from;
+    }
+    if apart { Truth::No } else { Truth::Maybe(SOME_LENGTH.into()) }
 }
 
 fn any_bit(reading: &Reading, elements: &[Element]) -> Truth {
@@ -271,6 +312,11 @@ fn any_bit(reading: &Reading, elements: &[Element]) -> Truth {
 }
 
 fn ordered(reading: &Reading, operator: Operator, elements: &[Element]) -> Truth {
+    if let Reading::Between(first, last) = reading {
+        let of = |number: u128| ordered(&Reading::number(number), operator, elements);
+        let (one, other) = (of(*first), of(*last));
+        return if one == other { one } else { Truth::Maybe(SOME_LENGTH.into()) };
+    }
     let ([Element::One(Datum::Number(right))], Ok(Datum::Number(left))) = (elements, reading.datum()) else {
         return Truth::Maybe("an order of what is not known".into());
     };

@@ -48,6 +48,8 @@ pub(super) struct Entry {
     pub(super) replied: bool,
     /// Whether conntrack saw the connection from its middle on only.
     pub(super) picked_up: bool,
+    /// Whether it began with a packet of the host's, so that for conntrack the sandbox is the one who answers.
+    pub(super) by_host: bool,
     /// The connection's mark.
     pub(super) mark: Bits,
     /// Status bits.
@@ -76,6 +78,8 @@ pub(super) struct State {
     pub(super) forwarded: bool,
     /// Whether neither the host nor another gets it.
     pub(super) lost: bool,
+    /// Whether the first packet that conntrack saw of the connection was the host's.
+    pub(super) begun_by_host: bool,
     /// The rule that sends the connection elsewhere.
     pub(super) redirected: Option<Place>,
     /// The packet's mark.
@@ -110,6 +114,7 @@ impl State {
             destination: flow.destination,
             forwarded: false,
             lost: false,
+            begun_by_host: false,
             redirected: None,
             mark: Bits::default(),
             tracked: Tracked::default(),

@@ -1,5 +1,7 @@
 //! What the kernel does, said rule by rule. Where it surprises, the kernel's function is named.
 
+mod answers;
+
 use super::*;
 use crate::{Backend, Family};
 
@@ -219,7 +221,7 @@ fn only_the_first_packet_is_asked_about_translation() {
     assert_eq!(decided(&rules(nat)), "open");
     let walk = walk(&rules(nat));
     let of_nat = |packet: &PacketWalk| packet.steps.iter().filter(|step| step.place.table == "nat").count();
-    assert_eq!(walk.packets.iter().map(of_nat).collect::<Vec<_>>(), [1, 0, 0, 0]);
+    assert_eq!(walk.packets.iter().map(of_nat).collect::<Vec<_>>(), [1, 0, 0, 0, 0, 0]);
     let hits =
         rules(&nat.replace("--dport 80 ", "--dport 8080 ").replace("--to-ports 8080", "--to-ports 9000"));
     assert_eq!(decided(&hits), "SYN redirected PREROUTING 1");
@@ -407,7 +409,7 @@ fn nat_is_asked_once_about_a_connection_that_is_picked_up() {
         *nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m conntrack --ctstate NEW\nCOMMIT\n";
     let walk = walk(&rules(text));
     let of_nat = |packet: &PacketWalk| packet.steps.iter().filter(|step| step.place.table == "nat").count();
-    assert_eq!(walk.packets.iter().map(of_nat).collect::<Vec<_>>(), [0, 0, 1, 0]);
+    assert_eq!(walk.packets.iter().map(of_nat).collect::<Vec<_>>(), [0, 0, 1, 0, 0, 0]);
     let new = |packet: &PacketWalk| packet.steps.iter().any(|step| step.effect == crate::Effect::Continue);
-    assert!(walk.packets[3..].iter().all(new), "the data are new too");
+    assert!(new(&walk.packets[3]), "the data are new too");
 }

@@ -15,7 +15,7 @@ impl Scene<'_> {
         (state.forwarded, state.lost) = (false, false);
         connection::forget(state);
         let outcome = match packet {
-            Packet::SynAck => self.answer(state),
+            Packet::SynAck | Packet::AnswerAck | Packet::Answer => self.answer(state, packet),
             Packet::Syn | Packet::Ack | Packet::Data => {
                 (state.source, state.destination) = (self.flow.source, self.flow.destination);
                 self.receive(state, packet, &Interface::Named(self.flow.input.clone()))
@@ -29,15 +29,15 @@ impl Scene<'_> {
     }
 
     /// The answer is the host's own, or that of another to whom the connection was sent on.
-    fn answer(&self, state: &mut State) -> Outcome {
+    fn answer(&self, state: &mut State, packet: Packet) -> Outcome {
         let entry = state.entry;
         state.destination = entry.destination.unwrap_or(self.flow.destination);
         let route = self.route(state);
         state.source = state.destination;
         state.destination = entry.source.unwrap_or(self.flow.source);
         match route {
-            Route::On(input) => self.receive(state, Packet::SynAck, &input),
-            Route::Here | Route::Nowhere => self.send(state, Packet::SynAck),
+            Route::On(input) => self.receive(state, packet, &input),
+            Route::Here | Route::Nowhere => self.send(state, packet),
         }
     }
 
@@ -57,7 +57,7 @@ impl Scene<'_> {
     fn receive(&self, state: &mut State, packet: Packet, input: &Interface) -> Outcome {
         let none = Interface::Absent;
         let bridged = self.is_bridge(input);
-        let port = self.port(packet == Packet::SynAck);
+        let port = self.port(packet.is_answer());
         let mut spots = Vec::new();
         if bridged {
             spots.push(spot(packet, Layer::Device, Hook::Ingress, (&port, &none)));
@@ -105,7 +105,7 @@ impl Scene<'_> {
         let none = Interface::Absent;
         let mut spots = vec![spot(packet, Layer::Device, Hook::Egress, (&none, output))];
         if self.is_bridge(output) {
-            let port = self.port(packet != Packet::SynAck);
+            let port = self.port(!packet.is_answer());
             spots.push(spot(packet, Layer::Bridge, Hook::Output, (&none, &port)));
             spots.push(spot(packet, Layer::Bridge, Hook::Postrouting, (&none, &port)));
             spots.push(spot(packet, Layer::Device, Hook::Egress, (&none, &port)));

@@ -80,7 +80,7 @@ pub struct Path {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Decided {
-    /// Whose packet: `syn`, `syn_ack` or `data`.
+    /// Whose packet: `syn`, `syn_ack`, `ack`, `data`, `answer_ack` or `answer`.
     pub packet: Word,
     /// `legacy`, `nft` (iptables-nft) or `native`.
     pub backend: Word,

@@ -166,7 +166,7 @@ fn decided(walk: &Walk) -> Option<Decided> {
         Outcome::Open | Outcome::Undetermined { .. } => return None,
         other => other.place()?,
     };
-    let packet = ["syn", "syn_ack", "data"][walk.packets.len() - 1];
+    let packet = ["syn", "syn_ack", "ack", "data", "answer_ack", "answer"][walk.packets.len() - 1];
     let backend = match place.backend {
         Backend::Legacy => "legacy",
         Backend::Nft => "nft",

@@ -46,6 +46,7 @@ fn dial(port: u16, outcome: Outcome, elapsed_us: u64) -> Dial {
         limited: false,
         greetings,
         held: None,
+        silent: None,
     }
 }
 

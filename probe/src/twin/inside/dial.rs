@@ -121,6 +121,8 @@ impl Dial {
         }
         let mut byte = [0];
         match stream.read(&mut byte) {
+            // To its end only the other's end is an answer.
+            Ok(0) if self.data == 0 => self.end(Outcome::Reached),
             Ok(0) => self.end(Outcome::ConnectedButSilent { errno: None }),
             Ok(_) => self.end(Outcome::Reached),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}

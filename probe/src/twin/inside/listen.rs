@@ -1,4 +1,4 @@
-//! Listeners on every port of the trials: they answer the first bytes, or the end, with a byte.
+//! Listeners on every port of the trials: they answer the first bytes with a byte, and an end with theirs.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -58,7 +58,7 @@ async fn serve(listener: TcpListener) -> io::Result<()> {
         tokio::spawn(async move {
             let mut bytes = [0; 1024];
             let mut read = stream.read(&mut bytes).await;
-            if read.is_ok() {
+            if read.as_ref().is_ok_and(|length| *length > 0) {
                 let _ = stream.write_all(b"!").await;
             }
             // Held until the one who dialled lets go, so that a byte that is lost is not the end of the connection.

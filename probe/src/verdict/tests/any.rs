@@ -83,7 +83,7 @@ prop_compose! {
         greetings in prop::collection::vec(any_greeting(), 0..3),
         held in prop::option::of(Just(40001)),
         host_side in prop::option::of(prop::sample::select(vec![
-            HostSide::Absent, HostSide::HalfOpen, HostSide::Present,
+            HostSide::Absent, HostSide::HalfOpen, HostSide::Present, HostSide::Unacknowledged,
         ])),
         published in prop::bool::weighted(0.1),
         back_through in prop::option::weighted(0.3, prop::sample::select(vec![BRIDGE, BRIDGE, 1])),

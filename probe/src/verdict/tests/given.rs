@@ -22,6 +22,7 @@ pub(super) fn dial(outcome: Outcome) -> Dial {
         limited: false,
         greetings: if outcome == Outcome::Connected { vec![greeted(Some(Answer::Tls))] } else { Vec::new() },
         held: None,
+        silent: None,
     }
 }
 
