@@ -1,14 +1,15 @@
 //! The check itself: gather the evidence, in the order that makes it proof.
 
+mod end;
 mod identity;
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
+use self::end::View;
 use crate::deadline::Deadline;
 use crate::dial::{Dial, Outcome};
-use crate::drops::{self, Drops};
 use crate::engine::{
     ContainerSpec, DockerEngine, Endpoint, Engine, EngineError, EngineInfo, Environment, NetworkFacts,
     discover,
@@ -17,8 +18,7 @@ use crate::evidence::{Evidence, PortEvidence, Trouble};
 use crate::identity::{Authority, IdentityEvidence, Owner, hidden_uid};
 use crate::image::{self, ImageError};
 use crate::interrupt::Interrupt;
-use crate::listeners::{self, HostSide, Listener};
-use crate::return_path::ReturnPath;
+use crate::listeners::{self, Listener};
 use crate::route::{DEFAULT_NETWORK, OPENSHELL_ALIAS, Route};
 use crate::sanitize::sanitize;
 use crate::standpoint::Standpoint;
@@ -200,33 +200,10 @@ pub async fn observe(
         evidence.vantage = seat.vantage();
         return Checked { evidence, warnings };
     }
-    let bridge = match &evidence.standpoint {
-        Some(Standpoint::EngineHost { interface, .. }) => Some(interface.clone()),
-        _ => None,
-    };
     let owned = |port: &&PortEvidence| port.identity.owner.is_some() && !port.stand_in;
     let owned: Vec<u16> = evidence.ports.iter().filter(owned).map(|port| port.target.port).collect();
-    let counted = match &evidence.standpoint {
-        Some(Standpoint::EngineHost { index, .. }) => Some(drops::Before::look(*index).await),
-        _ => None,
-    };
-    let look = async |output: Option<&DialerOutput>| {
-        let dials = output.map_or(&[][..], |output| &output.dials);
-        AtTheEnd {
-            table: listeners::read().ok(),
-            sides: if here { dials.iter().filter_map(side).collect() } else { Vec::new() },
-            ways: bridge
-                .iter()
-                .flat_map(|bridge| dials.iter().filter_map(|dial| way_back(dial, bridge)))
-                .collect(),
-            drops: match &counted {
-                Some(before) => Some(before.since().await),
-                None => None,
-            },
-            // At last, because it may take a while.
-            users: if here { identity::users(dials, &owned, interrupt).await } else { Vec::new() },
-        }
-    };
+    let view = View::before(evidence.standpoint.as_ref(), owned).await;
+    let look = async |output: Option<&DialerOutput>| view.at_the_end(output, interrupt).await;
     let from_sandbox = async {
         match place {
             Place::Container(spec) => container::run(engine, &spec, interrupt, look).await.into(),
@@ -332,46 +309,6 @@ fn stand_in(evidence: &mut Evidence, address: Ipv4Addr, warnings: &mut Vec<Strin
         port.listeners_before = of_port(table.as_deref(), port.target.port);
     }
     opened
-}
-
-/// What is read while the dialer still holds its connections.
-struct AtTheEnd {
-    table: Option<Vec<Listener>>,
-    sides: Vec<(u16, HostSide)>,
-    users: Vec<(u16, u32)>,
-    ways: Vec<(u16, ReturnPath)>,
-    drops: Option<Drops>,
-}
-
-/// What this host has of a dial's connection: of the one that is silent or held, or of the one that was never answered.
-fn side(dial: &Dial) -> Option<(u16, HostSide)> {
-    let local = SocketAddrV4::new(dial.address, dial.port);
-    let peer = |port: u16| Some(SocketAddrV4::new(dial.local?, port));
-    if let (Some(silent), Some(greeted)) = (dial.silent, dial.greetings.last()) {
-        // What is held beside it comes to this host, and what is silent does too.
-        let here = || match dial.held.and_then(peer) {
-            Some(held) => listeners::host_side(local, held) == Ok(HostSide::Present),
-            None => false,
-        };
-        match listeners::is_unheard(local, peer(silent)?, greeted.acknowledged, here) {
-            Ok(true) => return Some((dial.port, HostSide::Unacknowledged)),
-            // Nothing of it came here, perhaps: then the one beside it says nothing either.
-            _ if !greeted.acknowledged => return None,
-            _ => {}
-        }
-    }
-    let port = match dial.outcome {
-        Outcome::Connected => dial.held?,
-        _ => dial.local_port?,
-    };
-    let side = listeners::host_side(local, peer(port)?).ok()?;
-    Some((dial.port, side))
-}
-
-fn way_back(dial: &Dial, bridge: &str) -> Option<(u16, ReturnPath)> {
-    let from = SocketAddrV4::new(dial.address, dial.port);
-    let to = SocketAddrV4::new(dial.local?, dial.local_port?);
-    Some((dial.port, ReturnPath::find(from, to, bridge)?))
 }
 
 /// The engine's answers to everything that can be asked at once.

@@ -43,7 +43,7 @@ pub struct Dial {
     #[serde(default)]
     pub held: Option<u16>,
     /// The source port of the connection on which the last greeting stayed without an answer, which was open then, too.
-    /// Since 1.5.
+    /// Since 1.6.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silent: Option<u16>,
 }

@@ -78,7 +78,7 @@ pub enum HostSide {
     /// A socket has the connection, or had it a moment ago.
     Present,
     /// What was said came in, and what this host says to that, if only that it came in, is not acknowledged or did not get back.
-    /// Since 1.5.
+    /// Since 1.6.
     Unacknowledged,
 }
 

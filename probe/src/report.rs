@@ -3,6 +3,7 @@
 //! The JSON form is an interface: its schema is `probe/schema/report.v1.json`, and within a major version fields are
 //! only added.
 
+mod hints;
 mod words;
 
 use serde::{Deserialize, Serialize};
@@ -152,7 +153,7 @@ impl TargetReport {
             self.because.push(Ground::RulesLetPass);
             self.summary = words::innocent(evidence, port);
             self.remedy = None;
-            self.hints = words::beside_rules(evidence);
+            self.hints = hints::beside_rules(evidence);
         }
         self.explanation = Some(explanation);
     }
@@ -194,7 +195,7 @@ fn answer(
         Remedy::open(firewall.tool, subnet, address, port.target.port, root)
     });
     let mut hints: Vec<String> = remedy.iter().map(|remedy| remedy.text.clone()).collect();
-    hints.extend(words::hints(evidence, port, judgement, root));
+    hints.extend(hints::hints(evidence, port, judgement, root));
     let (confidence, because) = grounds(evidence, port, judgement);
     TargetReport {
         port: port.target.port,

@@ -270,7 +270,7 @@ fn connected(evidence: &Evidence, port: &PortEvidence, dial: &Dial, bridge: Opti
         return Judgement::failed(if astray(evidence, port) {
             Cause::ReversePath
         } else {
-            Cause::ReplyDropped
+            unless_counted(evidence, dial, Cause::ReplyDropped)
         });
     }
     if any(&|greeted| greeted.acknowledged) {

@@ -48,7 +48,7 @@ impl Ruleset {
             }
             outcome = match scene.pass(&mut state, packet) {
                 Outcome::Open => redirected(&state),
-                // What is sent again passes where the first was dropped (measured: fuzz, seed 17957956560627).
+                // A dial through such a drop was answered nevertheless, and why is not known (fuzz, seed 17957956560627).
                 Outcome::Dropped(place) | Outcome::Rejected { place, .. } if state.begun_by_host => {
                     let why = "conntrack sees the connection from the host's end first".to_owned();
                     Outcome::Undetermined { place, why }

@@ -30,7 +30,10 @@ fn lost_of_all(evidence: &Evidence) -> u64 {
 fn lost(dial: &Dial) -> u64 {
     match dial.outcome {
         Outcome::TimedOut => u64::from(dial.unanswered.max(1)),
-        Outcome::Connected => u64::from(dial.greetings.last().is_some_and(|greeted| !greeted.acknowledged)),
+        Outcome::Connected => {
+            let unanswered = dial.greetings.last().is_some_and(|greeted| !greeted.acknowledged);
+            u64::from(unanswered || dial.silent.is_some())
+        }
         Outcome::Failed { .. } => 0,
     }
 }

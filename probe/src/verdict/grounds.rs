@@ -73,7 +73,7 @@ pub enum Ground {
     HungUp,
     /// This host has a half-open connection: the SYN came in, and the answer to it was not acknowledged.
     HalfOpenHere,
-    /// What the sandbox said came in here, and what this host says to it does not get back. Since 1.5.
+    /// What the sandbox said came in here, and what this host says to it does not get back. Since 1.6.
     UnheardHere,
     /// No socket of this host has the connection.
     NoSocketHere,

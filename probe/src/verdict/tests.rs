@@ -159,6 +159,11 @@ fn what_else_drops_packets_is_no_firewalls_doing() {
         let program = (failed(Cause::Undetermined), Some(Ground::XdpProgram));
         assert_eq!(decided(port, 0, &["br-0"]), program);
     }
+    // What was said was acknowledged, and the answer to it was not heard.
+    let unheard = Dial { greetings: vec![greeted(None)], silent: Some(40_000), ..dial(Outcome::Connected) };
+    let unheard = PortEvidence { host_side: Some(HostSide::Unacknowledged), ..port(unheard, &gateway) };
+    assert_eq!(decided(unheard.clone(), 0, &[]).0, failed(Cause::ReplyDropped));
+    assert_eq!(decided(unheard, 1, &[]).0, failed(Cause::TrafficControl));
     // Others' packets, and maybe one of these.
     let some = (failed(Cause::Undetermined), Some(Ground::QueuesDroppedSome));
     assert_eq!(decided(silent(), 2, &[]), some);
