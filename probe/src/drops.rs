@@ -1,8 +1,8 @@
 //! What drops packets besides a firewall's rules, as the kernel counts it for everybody to read.
 //!
 //! Below the rules there are filters of a `clsact` queueing discipline, among them eBPF programs, and queues that are too short:
-//! each counts what it drops. An XDP program is to be seen, and counts nothing. Above the rules there are IPsec policies and TCP
-//! itself; their counters are the whole host's, so they only raise a doubt.
+//! each counts what it drops. An XDP program is to be seen, and counts nothing. Above the rules there are policies of IPsec and options
+//! of TCP; their counters are the whole host's, so they only raise a doubt.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +18,7 @@ pub struct Drops {
     pub queues: u64,
     /// Interfaces among those that have an XDP program.
     pub programs: Vec<String>,
-    /// Packets that IPsec and TCP have dropped on the whole host, by the kernel's own names of these counters, such as
+    /// Packets that policies of IPsec and options of TCP have dropped on the whole host, by the kernel's own names of these counters, such as
     /// `XfrmInPolBlock` and `TCPMinTTLDrop`.
     pub host: BTreeMap<String, u64>,
 }
@@ -31,14 +31,24 @@ impl Drops {
     }
 }
 
-/// Drops of TCP that leave a SYN, or what follows, without an answer (Linux's `net/ipv4/proc.c`).
-const OF_TCP: [&str; 11] = [
-    "IPReversePathFilter",
-    "ListenDrops",
-    "PFMemallocDrop",
+/// Drops of IPsec's policies (Linux's `Documentation/networking/xfrm_proc.rst`). Packets that are IPsec's themselves are another
+/// matter.
+const OF_IPSEC: [&str; 8] = [
+    "XfrmInNoPols",
+    "XfrmInPolBlock",
+    "XfrmInPolError",
+    "XfrmInTmplMismatch",
+    "XfrmOutNoStates",
+    "XfrmOutPolBlock",
+    "XfrmOutPolDead",
+    "XfrmOutPolError",
+];
+
+/// Drops of TCP that leave a SYN, or what follows, without an answer (Linux's `net/ipv4/proc.c`). Not those that a busy host has of
+/// itself (full queues and backlogs), and not what other evidence tells of this very connection (`rp_filter`).
+const OF_TCP: [&str; 7] = [
     "TCPAOKeyNotFound",
     "TCPAORequired",
-    "TCPBacklogDrop",
     "TCPMD5Failure",
     "TCPMD5NotFound",
     "TCPMD5Unexpected",
@@ -84,13 +94,12 @@ fn host() -> BTreeMap<String, u64> {
     all
 }
 
-/// Every counter of IPsec's is one of errors: the packet is gone (Linux's `Documentation/networking/xfrm_proc.rst`).
 fn of_ipsec(text: &str) -> BTreeMap<String, u64> {
     let pair = |line: &str| {
         let (name, count) = line.split_once(char::is_whitespace)?;
         Some((name.to_owned(), count.trim().parse().ok()?))
     };
-    text.lines().filter_map(pair).collect()
+    text.lines().filter_map(pair).filter(|(name, _)| OF_IPSEC.contains(&name.as_str())).collect()
 }
 
 /// A line of names, and a line of counts that begins with the same word.
@@ -111,15 +120,15 @@ mod tests {
     #[test]
     fn counters_are_read_by_their_names() {
         let ipsec = of_ipsec("XfrmInError             \t0\nXfrmInPolBlock          \t3\nnonsense\n");
-        assert_eq!(ipsec, BTreeMap::from([("XfrmInError".to_owned(), 0), ("XfrmInPolBlock".to_owned(), 3)]));
-        let tcp = of_tcp("TcpExt: SyncookiesSent ListenDrops\nTcpExt: 5 7\nIpExt: ListenDrops\nIpExt: 9\n");
-        assert_eq!(tcp, BTreeMap::from([("ListenDrops".to_owned(), 7)]));
+        assert_eq!(ipsec, BTreeMap::from([("XfrmInPolBlock".to_owned(), 3)]));
+        let tcp = of_tcp("TcpExt: ListenDrops TCPMinTTLDrop\nTcpExt: 5 7\nIpExt: TCPMinTTLDrop\nIpExt: 9\n");
+        assert_eq!(tcp, BTreeMap::from([("TCPMinTTLDrop".to_owned(), 7)]));
         assert!(of_tcp("").is_empty());
     }
 
     #[test]
     fn this_kernel_has_the_counters() {
         let all = host();
-        assert!(all.contains_key("ListenDrops") && all.contains_key("IPReversePathFilter"), "{all:?}");
+        assert!(all.contains_key("TCPMinTTLDrop") && all.contains_key("TCPReqQFullDrop"), "{all:?}");
     }
 }

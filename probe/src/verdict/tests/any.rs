@@ -143,7 +143,7 @@ prop_compose! {
             drops: drops.map(|(queues, program, host)| Drops {
                 queues,
                 programs: program.then(|| "br-0".to_owned()).into_iter().collect(),
-                host: (host > 0).then(|| ("ListenDrops".to_owned(), host)).into_iter().collect(),
+                host: (host > 0).then(|| ("TCPMinTTLDrop".to_owned(), host)).into_iter().collect(),
             }),
             trouble: cut.then(|| Trouble::Protocol(ProtocolError::Incomplete { output: String::new() })),
             ..evidence()
