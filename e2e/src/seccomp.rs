@@ -1,24 +1,7 @@
 //! Filters of system calls, as `setpriv --seccomp-filter` reads them.
 
-/// A filter that lets a process make no namespaces of users: EPERM, and for `clone3` that there is no such call, as Docker does.
-#[must_use]
-pub fn no_namespaces() -> Vec<u8> {
-    let (clone, unshare, clone3) =
-        if cfg!(target_arch = "aarch64") { (220, 97, 435) } else { (56, 272, 435) };
-    program(&[
-        (0x20, 0, 0, 0),           // the call's number
-        (0x15, 0, 2, clone),       // if it is clone:
-        (0x20, 0, 0, 16),          //   its flags
-        (0x45, 3, 2, 0x1000_0000), //   CLONE_NEWUSER
-        (0x15, 2, 0, unshare),
-        (0x15, 2, 0, clone3),
-        (0x06, 0, 0, 0x7fff_0000), // allowed
-        (0x06, 0, 0, 0x0005_0001), // EPERM
-        (0x06, 0, 0, 0x0005_0026), // ENOSYS
-    ])
-}
-
-/// The same for namespaces of users alone, as a kernel that forbids them: others can be made.
+/// A filter that lets a process make no namespaces of users, as a kernel that forbids them; others can be made. EPERM, and for
+/// `clone3` that there is no such call, as Docker does.
 #[must_use]
 pub fn no_user_namespaces() -> Vec<u8> {
     let (clone, unshare, clone3) =

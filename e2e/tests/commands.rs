@@ -247,7 +247,7 @@ fn a_host_of_the_machines_own_userland_leaves_it_as_it_was() -> Result<()> {
         "private",
         "sh",
         "-c",
-        include_str!("../src/machine.sh"),
+        include_str!("commands/machine.sh"),
         "sh",
     ]);
     command.arg(folder.path()).arg(Image::debian_13()?.rootfs()).arg(programs.parent().unwrap());

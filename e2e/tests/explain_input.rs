@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::lab::{Lab, PROBE};
-use e2e::seccomp::{no_namespaces, program};
+use e2e::seccomp::{no_user_namespaces, program};
 use harness::{Noise, Posture, Ufw};
 use probe::{Cause, Explanation, Method, Report, RulesSeen, Station, SuspectTool, Verdict};
 
@@ -153,7 +153,7 @@ async fn what_is_said_beside_the_rule() -> Result<()> {
     assert!(last.counted.is_some_and(|counted| counted > 20), "the policy drops the noise too: {last:?}");
 
     // No user namespace: a filter as container runtimes have it, and then one that only takes away what is done in it.
-    for (name, filter) in [("namespaces", no_namespaces()), ("mount", no_mount())] {
+    for (name, filter) in [("namespaces", no_user_namespaces()), ("mount", no_mount())] {
         sh(&lab, &format!("printf '{}' > /run/filter-{name}", octal(&filter))).await?;
         let forbidden =
             report(&lab, &["setpriv", "--seccomp-filter", &format!("/run/filter-{name}"), "--"]).await?;

@@ -79,9 +79,7 @@ pub use identity::{
 };
 pub use image::{ImageError, OWNER, OWNER_LABEL, carried as carried_image};
 pub use interrupt::Interrupt;
-pub use listeners::{
-    HostSide, Listener, Listening, TableError, held_by, host_side, is_unheard, read as read_listeners,
-};
+pub use listeners::{HostSide, Listener, Listening, TableError, held_by, host_side, read as read_listeners};
 pub use preflight::{
     Decision, Gate, HOST_GATEWAY_ATTEMPTS, LifecyclePath, PREFLIGHT_DEADLINE, Preflight, is_wsl,
 };

@@ -103,7 +103,7 @@ pub fn host_side(local: SocketAddrV4, peer: SocketAddrV4) -> Result<HostSide, Ta
 ///
 /// # Errors
 /// When the kernel does not answer.
-pub fn is_unheard(
+pub(crate) fn is_unheard(
     local: SocketAddrV4,
     peer: SocketAddrV4,
     acknowledged: bool,

@@ -112,24 +112,10 @@ fn user_rule(gathering: &mut Gathering, words: &str) -> Option<UfwRule> {
 
 /// The rules as UFW's own file has them, from typed values: what says which of them made a line of the kernel's rules.
 pub(super) fn as_file(rules: &[UfwRule]) -> String {
-    let address = |net: Net| {
-        let whole = if net.address().is_ipv4() { 32 } else { 128 };
-        if net.length() == whole { net.address().to_string() } else { net.to_string() }
-    };
     let mut text = String::new();
     for rule in rules {
-        let route = if rule.route { "route:" } else { "" };
-        let direction = if rule.direction == Direction::In { "in" } else { "out" };
-        let interface = rule.interface.as_ref().map_or_else(String::new, |name| format!("_{name}"));
-        text.push_str(&format!(
-            "### tuple ### {route}{} {} {} {} {} {} {direction}{interface}\n",
-            rule.action.name(),
-            rule.protocol,
-            rule.to_port,
-            address(rule.to),
-            rule.from_port,
-            address(rule.from),
-        ));
+        text.push_str(&rule.tuple());
+        text.push('\n');
         for _ in 0..rule.lines.min(1000) {
             text.push_str("-A ufw-user-input \n");
         }

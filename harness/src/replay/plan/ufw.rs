@@ -3,9 +3,7 @@
 //! `/etc/default/ufw` is sourced as shell by UFW. So its lines are those of the package's template, and what is replaced in them is
 //! one of the words below.
 
-use std::fmt::Write as _;
-
-use snapshot::{Direction, Net, Snapshot, Ufw, UfwRule};
+use snapshot::{Snapshot, Ufw, UfwRule};
 
 use super::Left;
 
@@ -64,30 +62,13 @@ fn defaults(ufw: &Ufw, left: &mut Left) -> Vec<(&'static str, &'static str)> {
 fn rules(rules: &[UfwRule]) -> String {
     let mut text = String::new();
     for rule in rules {
-        let route = if rule.route { "route:" } else { "" };
-        let direction = if rule.direction == Direction::In { "in" } else { "out" };
-        let interface = rule.interface.as_ref().map_or_else(String::new, |name| format!("_{name}"));
-        let _ = writeln!(
-            text,
-            "### tuple ### {route}{} {} {} {} {} {} {direction}{interface}",
-            rule.action.name(),
-            rule.protocol,
-            rule.to_port,
-            address(rule.to),
-            rule.from_port,
-            address(rule.from),
-        );
+        text.push_str(&rule.tuple());
+        text.push('\n');
         for _ in 0..rule.lines.min(LINES) {
             text.push_str("-A ufw-user-input -j RETURN\n");
         }
     }
     text
-}
-
-/// As UFW writes it: without a length that says nothing.
-fn address(net: Net) -> String {
-    let whole = if net.address().is_ipv4() { 32 } else { 128 };
-    if net.length() == whole { net.address().to_string() } else { net.to_string() }
 }
 
 impl UfwFiles {

@@ -52,6 +52,29 @@ pub struct UfwRule {
     pub lines: u32,
 }
 
+impl UfwRule {
+    /// As UFW has it in its file of rules: a comment, above the lines that it made.
+    #[must_use]
+    pub fn tuple(&self) -> String {
+        let address = |net: Net| {
+            let whole = if net.address().is_ipv4() { 32 } else { 128 };
+            if net.length() == whole { net.address().to_string() } else { net.to_string() }
+        };
+        let route = if self.route { "route:" } else { "" };
+        let direction = if self.direction == Direction::In { "in" } else { "out" };
+        let interface = self.interface.as_ref().map_or_else(String::new, |name| format!("_{name}"));
+        format!(
+            "### tuple ### {route}{} {} {} {} {} {} {direction}{interface}",
+            self.action.name(),
+            self.protocol,
+            self.to_port,
+            address(self.to),
+            self.from_port,
+            address(self.from),
+        )
+    }
+}
+
 /// What a rule of UFW does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
